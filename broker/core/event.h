@@ -1,0 +1,78 @@
+#pragma once
+
+// What can happen to the core: everything from outside comes in as one of these.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "broker/core/record.h"
+#include "common/messages/messages.h"
+
+namespace iw::broker {
+
+// One connection of the transport; made by the shell, never reused, worthless after the connection ends.
+struct PeerId {
+    std::uint64_t value = 0;
+    auto operator<=>(const PeerId&) const = default;
+};
+
+// Where an answer goes, and on whose behalf the request is.
+struct Caller {
+    PeerId peer;
+    std::string request;  // request id, echoed
+    Principal principal;
+    std::optional<AttemptRef> inside;  // relayed by a worker for a process inside this attempt
+};
+
+// What the shell found in the database for an idempotency key.
+struct KnownKey {
+    SessionId id;
+    BodyHash body_hash{};
+};
+
+struct SubmitEvent {
+    struct Item {
+        Submission submission;
+        BodyHash body_hash{};
+        std::optional<KnownKey> known;
+    };
+    Caller caller;
+    std::vector<Item> items;
+};
+struct KillEvent {
+    Caller caller;
+    SessionId id;  // full and live; ended ones the shell answers from the database
+    std::string reason;
+};
+struct HelloEvent {
+    Caller caller;
+    WorkerHello worker;
+    std::string software;
+};
+struct HeartbeatEvent {
+    Caller caller;
+    WorkerName worker;
+    HeartbeatRequest heartbeat;
+};
+struct ReportEvent {
+    Caller caller;
+    WorkerName worker;
+    std::vector<Report> reports;
+};
+struct GoodbyeEvent {
+    Caller caller;
+    WorkerName worker;
+};
+// Time has passed. `stall` is how long the broker itself was held up since the turn before (0 normally): every
+// lease gets it back.
+struct TickEvent {
+    Duration stall{0};
+};
+
+using CoreEvent = std::variant<SubmitEvent, KillEvent, HelloEvent, HeartbeatEvent, ReportEvent, GoodbyeEvent,
+                               TickEvent>;
+
+}  // namespace iw::broker

@@ -1,0 +1,65 @@
+#pragma once
+
+// The database: sessions, attempts, workers, keys and events as SQLite tables, brought up to date behind the
+// journal, which is the truth until the database has been synced past it. One connection, owned by one
+// thread (the caller's); nothing here locks. Tables: broker/STORE.md.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "broker/core/event.h"
+#include "broker/core/record.h"
+#include "common/base/result.h"
+#include "common/messages/messages.h"
+
+namespace iw::broker {
+
+struct DatabaseOptions {
+    std::string file;
+    Duration event_retention{30LL * 24 * 3600 * 1000};
+    Duration session_retention{30LL * 24 * 3600 * 1000};  // of final sessions
+};
+
+class Database {
+  public:
+    // Opens or makes it. config: newer or foreign file (exit 65); conflict: somebody else has it open (75);
+    // io: cannot be read or written (74).
+    static Result<std::unique_ptr<Database>> open(DatabaseOptions options);
+    virtual ~Database() = default;
+
+    virtual std::string epoch() const = 0;
+    virtual std::uint32_t generation() const = 0;
+    virtual Seq applied() const = 0;
+
+    // One transaction: rows, events and the seq reached. Records continue applied().
+    virtual Status apply(std::span<const Record> records) = 0;
+    // Makes what is applied safe on disk (checkpoint); the seq up to which it is.
+    virtual Result<Seq> sync() = 0;
+    // Drops what is past its retention; bounded work a call; true when there may be more.
+    virtual Result<bool> prune(WallTime now) = 0;
+
+    virtual Result<LiveState> load_live() = 0;
+    virtual Result<std::optional<SessionView>> session(const SessionId& id) = 0;
+    // Ids that begin with the prefix, at most `max`, sorted.
+    virtual Result<std::vector<SessionId>> match(std::string_view prefix, std::size_t max) = 0;
+    virtual Result<ListReply> list(const ListRequest& request) = 0;
+    // `wait` is not looked at.
+    virtual Result<EventsReply> events(const EventsRequest& request) = 0;
+    virtual Result<std::optional<std::string>> prompt(const SessionId& id) = 0;
+    virtual Result<std::optional<ResultReply>> result(const SessionId& id) = 0;
+    // The submission of a kept session with its prompt and key: what `retry` submits again.
+    virtual Result<std::optional<Submission>> submission(const SessionId& id) = 0;
+    virtual Result<std::optional<KnownKey>> key(const Principal& principal, const std::string& key) = 0;
+    // key_digest of every kept key.
+    virtual Status each_key(const std::function<void(std::uint64_t digest)>& each) = 0;
+};
+
+// 64 bits over principal and key: for a filter in memory that tells surely-new keys from perhaps-known ones.
+std::uint64_t key_digest(const Principal& principal, const std::string& key);
+
+}  // namespace iw::broker

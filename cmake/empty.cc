@@ -1,0 +1,1 @@
+// A library of headers alone needs one object file to exist.
