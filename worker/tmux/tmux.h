@@ -1,0 +1,56 @@
+#pragma once
+
+// The worker's private tmux server: display, input and attach. It is never asked how an agent ended; the
+// launcher's exit record says that. No text of users or paths reaches a tmux argument that tmux expands: only
+// session names, fixed words and argv behind `--`.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/base/result.h"
+
+namespace iw::worker {
+
+struct TmuxOptions {
+    std::string state_folder;   // the socket is <state_folder>/tmux.sock, the configuration beside it
+    std::string launcher;       // absolute path of iexec
+    std::string log_writer;     // absolute path of ilogd
+};
+
+class Tmux {
+  public:
+    // config when tmux is missing or too old (needs 3.2), or the socket's path is too long.
+    static Result<Tmux> open(TmuxOptions options);
+
+    // Starts the server if none runs: from `/`, with a clean environment, outside the worker's own unit when
+    // systemd started the worker. Idempotent.
+    Status start_server();
+    // One session `iw-<id>` whose pane runs `iexec <attempt name>`, its output piped to `ilogd <attempt name>`
+    // in the same command list, so that nothing is lost. conflict when a session of that name exists.
+    Status start_session(const AttemptRef& attempt);
+    // Missing is fine.
+    Status kill_session(const SessionId& id);
+
+    // not_found: no server runs. Other errors mean "unknown", never "gone".
+    struct Session {
+        SessionId id;
+        int pane_pid = 0;
+        bool attached = false;
+    };
+    Result<std::vector<Session>> list_sessions() const;
+    // Pid of the server, if one answers.
+    std::optional<int> server_pid() const;
+    const std::string& socket() const { return socket_; }
+
+  private:
+    explicit Tmux(TmuxOptions options, std::string socket);
+    TmuxOptions options_;
+    std::string socket_;
+};
+
+// The socket under a worker's state folder: ictl attaches there.
+std::string tmux_socket(const std::string& worker_state_folder);
+
+}  // namespace iw::worker
