@@ -1,8 +1,8 @@
 #pragma once
 
-// Configuration from TOML files and the environment. A program declares its keys once; files, `IW_CFG_*`
-// variables and flags fill them in; a key that is not declared is an error that names the nearest one.
-// Order, strongest first: flags, environment, user file, system file, defaults.
+// Configuration from TOML files and the environment. A program declares its keys once; files,
+// `IW_CFG_*` variables and flags fill them in; a key that is not declared is an error that names
+// the nearest one. Order, strongest first: flags, environment, user file, system file, defaults.
 
 #include <functional>
 #include <map>
@@ -32,8 +32,9 @@ struct ConfigValue {
 
 class Config {
   public:
-    // Error (config): unreadable or broken file, unknown key (nearest named), wrong type, out of range; the
-    // message names file, key and what is allowed. Missing files are fine unless `required`.
+    // Error (config): unreadable or broken file, unknown key (nearest named), wrong type, out of
+    // range; the message names file, key and what is allowed. Missing files are fine unless
+    // `required`.
     static Result<Config> load(std::vector<ConfigKey> keys, const std::vector<std::string>& files,
                                const std::string& required_file,
                                const std::map<std::string, std::string>& flags);
@@ -53,23 +54,24 @@ class Config {
 // $XDG_CONFIG_HOME/native-orchestrator/<name>.toml, weakest first.
 std::vector<std::string> config_files(const std::string& name);
 
-// Folders of this installation, found from the running program: <prefix>/bin, <prefix>/libexec/native-
-// orchestrator, <prefix>/share/native-orchestrator. The build tree has the same layout.
+// Folders of this installation, found from the running program: <prefix>/bin,
+// <prefix>/libexec/native- orchestrator, <prefix>/share/native-orchestrator. The build tree has the
+// same layout.
 std::string bin_folder();
 std::string libexec_folder();
 std::string share_folder();
 
-// Where the state of embedded fleets stands: $IW_CFG_STATE_DIR, else $XDG_STATE_HOME/native-orchestrator,
-// else ~/.local/state/native-orchestrator.
+// Where the state of embedded fleets stands: $IW_CFG_STATE_DIR, else
+// $XDG_STATE_HOME/native-orchestrator, else ~/.local/state/native-orchestrator.
 std::string state_folder();
 // <state folder>/fleets/<first 12 hex of sha256(root)>: the embedded fleet of one project root.
 struct FleetPaths {
     std::string folder;
-    std::string broker_data;    // <folder>/broker
-    std::string worker_state;   // <folder>/worker
-    std::string endpoint;       // ipc://<folder>/broker.sock
-    std::string broker_log;     // <folder>/broker.log
-    std::string worker_log;     // <folder>/worker.log
+    std::string broker_data;   // <folder>/broker
+    std::string worker_state;  // <folder>/worker
+    std::string endpoint;      // ipc://<folder>/broker.sock
+    std::string broker_log;    // <folder>/broker.log
+    std::string worker_log;    // <folder>/worker.log
 };
 FleetPaths fleet_paths(const std::string& root);
 

@@ -1,8 +1,8 @@
 #pragma once
 
 // Log of the daemons through spdlog: key=value lines on a terminal or in a file, JSON lines with
-// --log-format json. Levels: error = someone must act; warn = recovered; info = transitions; debug = messages.
-// Never payloads or secrets. Values from outside go through `printable`.
+// --log-format json. Levels: error = someone must act; warn = recovered; info = transitions; debug
+// = messages. Never payloads or secrets. Values from outside go through `printable`.
 
 #include <initializer_list>
 #include <string>

@@ -7,8 +7,8 @@
 
 namespace iw::io {
 
-// Blocks the signals for the whole process (call before any thread or ZeroMQ context) and makes them readable
-// as a descriptor. SIGPIPE is ignored besides.
+// Blocks the signals for the whole process (call before any thread or ZeroMQ context) and makes
+// them readable as a descriptor. SIGPIPE is ignored besides.
 class SignalFd {
   public:
     static Result<SignalFd> open(std::initializer_list<int> signals);

@@ -8,7 +8,8 @@ namespace iw::io {
 
 // CLOCK_MONOTONIC: stands still while the machine is suspended.
 Timestamp steady_now();
-// CLOCK_BOOTTIME: goes on during a suspend; for a worker's judgement of how long it has not heard a broker.
+// CLOCK_BOOTTIME: goes on during a suspend; for a worker's judgement of how long it has not heard a
+// broker.
 Timestamp boottime_now();
 WallTime wall_now();
 Now now();
