@@ -1,7 +1,7 @@
 #pragma once
 
-// Checks of our own assumptions. They stay on in every build: a broken assumption ends the process, and
-// recovery starts from what is on disk. Never used for input of a peer, a file or a person.
+// Checks of our own assumptions. They stay on in every build: a broken assumption ends the process,
+// and recovery starts from what is on disk. Never used for input of a peer, a file or a person.
 
 #include <cstdio>
 #include <cstdlib>

@@ -5,8 +5,12 @@
 namespace iw {
 namespace {
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_agent_char(char c) { return (c >= 'a' && c <= 'z') || is_digit(c) || c == '_' || c == '-'; }
+bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
+bool is_agent_char(char c) {
+    return (c >= 'a' && c <= 'z') || is_digit(c) || c == '_' || c == '-';
+}
 bool is_plain_char(char c) {
     return is_agent_char(c) || (c >= 'A' && c <= 'Z') || c == '.' || c == ':' || c == '@';
 }

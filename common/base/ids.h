@@ -33,11 +33,11 @@ using AgentName = StrongString<struct AgentNameTag>;
 // One worker of a fleet; a second process under the name is refused while the first lives.
 using WorkerName = StrongString<struct WorkerNameTag>;
 
-// How often an attempt has been given out under a broker's generation. Ordered: a report with a fence
-// below the session's current one is stale and changes nothing.
+// How often an attempt has been given out under a broker's generation. Ordered: a report with a
+// fence below the session's current one is stale and changes nothing.
 struct Fence {
     std::uint32_t generation = 0;  // raised only by a restore; first is 1
-    std::uint32_t attempt = 0;     // raised only by the record that assigns; first is 1, 0 = none yet
+    std::uint32_t attempt = 0;  // raised only by the record that assigns; first is 1, 0 = none yet
 
     auto operator<=>(const Fence&) const = default;
 };
@@ -64,7 +64,9 @@ bool is_session_id(std::string_view text);
 bool is_plain_name(std::string_view text);
 
 inline constexpr std::string_view kTmuxPrefix = "iw-";
-inline std::string tmux_session_name(const SessionId& id) { return std::string(kTmuxPrefix) + id.str(); }
+inline std::string tmux_session_name(const SessionId& id) {
+    return std::string(kTmuxPrefix) + id.str();
+}
 
 }  // namespace iw
 

@@ -1,7 +1,7 @@
 #pragma once
 
-// Every limit of the wire and of the broker, with how they relate. Sizes in bytes. They are announced in
-// WELCOME and listed in common/PROTOCOL.md ("Limits").
+// Every limit of the wire and of the broker, with how they relate. Sizes in bytes. They are
+// announced in WELCOME and listed in common/PROTOCOL.md ("Limits").
 
 #include <cstddef>
 #include <cstdint>
@@ -27,8 +27,8 @@ inline constexpr std::size_t kSubmitBatchMax = 500;
 inline constexpr std::size_t kReportBatchMax = 100;
 inline constexpr std::size_t kAgentsPerWorkerMax = 500;
 inline constexpr std::size_t kInventoryMax = 10'000;
-inline constexpr int kDecodeDepthMax = 8;     // nesting of one message
-inline constexpr int kSessionDepthMax = 8;    // parents above a session
+inline constexpr int kDecodeDepthMax = 8;   // nesting of one message
+inline constexpr int kSessionDepthMax = 8;  // parents above a session
 inline constexpr int kPriorityMin = -100;
 inline constexpr int kPriorityMax = 100;
 inline constexpr int kSlotsMax = 1000;
@@ -45,12 +45,14 @@ inline constexpr std::size_t kSegmentBytesDefault = 64u << 20;
 // A session may be given back to the queue by the platform (not started, host lost) this often.
 inline constexpr std::uint32_t kPlatformFaultsMax = 3;
 
-static_assert(kPromptMax + kMetadataMax + 64 * 1024 <= kMessageMax, "one submission fits a message");
+static_assert(kPromptMax + kMetadataMax + 64 * 1024 <= kMessageMax,
+              "one submission fits a message");
 static_assert(kResultInlineMax + 64 * 1024 <= kMessageMax, "one report fits a message");
 static_assert(kTurnBytesMax + kMessageMax <= kCommitBytesMax, "a turn fits a commit unit");
 static_assert(kCommitBytesMax < kSegmentBytesMin, "a commit unit fits a segment");
 
-// Leases (design: heartbeats are announced by the broker; silence moves nothing before its deadline).
+// Leases (design: heartbeats are announced by the broker; silence moves nothing before its
+// deadline).
 inline constexpr Duration kHeartbeatInterval{10'000};
 inline constexpr Duration kUnreachableAfter{45'000};
 inline constexpr Duration kLostAfter{600'000};

@@ -1,7 +1,7 @@
 #pragma once
 
-// A small seeded generator (SplitMix64, Steele et al. 2014), handed in wherever chance is wanted, so that a
-// seed replays a run. Not for secrets: those come from common/io/entropy.
+// A small seeded generator (SplitMix64, Steele et al. 2014), handed in wherever chance is wanted,
+// so that a seed replays a run. Not for secrets: those come from common/io/entropy.
 
 #include <cstdint>
 

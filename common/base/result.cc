@@ -4,29 +4,52 @@ namespace iw {
 
 std::string_view name(ErrorCode code) {
     switch (code) {
-        case ErrorCode::bad_request: return "BAD_REQUEST";
-        case ErrorCode::unknown_verb: return "UNKNOWN_VERB";
-        case ErrorCode::version: return "VERSION";
-        case ErrorCode::no_session: return "NO_SESSION";
-        case ErrorCode::unauthorized: return "UNAUTHORIZED";
-        case ErrorCode::forbidden: return "FORBIDDEN";
-        case ErrorCode::not_found: return "NOT_FOUND";
-        case ErrorCode::ambiguous: return "AMBIGUOUS";
-        case ErrorCode::unknown_agent: return "UNKNOWN_AGENT";
-        case ErrorCode::conflict: return "CONFLICT";
-        case ErrorCode::idem_mismatch: return "IDEM_MISMATCH";
-        case ErrorCode::stale_fence: return "STALE_FENCE";
-        case ErrorCode::name_taken: return "NAME_TAKEN";
-        case ErrorCode::gone: return "GONE";
-        case ErrorCode::too_large: return "TOO_LARGE";
-        case ErrorCode::rate_limited: return "RATE_LIMITED";
-        case ErrorCode::storage_low: return "STORAGE_LOW";
-        case ErrorCode::shutting_down: return "SHUTTING_DOWN";
-        case ErrorCode::unreachable: return "UNREACHABLE";
-        case ErrorCode::unknown_outcome: return "UNKNOWN_OUTCOME";
-        case ErrorCode::io: return "IO";
-        case ErrorCode::config: return "CONFIG";
-        case ErrorCode::internal: return "INTERNAL";
+        case ErrorCode::bad_request:
+            return "BAD_REQUEST";
+        case ErrorCode::unknown_verb:
+            return "UNKNOWN_VERB";
+        case ErrorCode::version:
+            return "VERSION";
+        case ErrorCode::no_session:
+            return "NO_SESSION";
+        case ErrorCode::unauthorized:
+            return "UNAUTHORIZED";
+        case ErrorCode::forbidden:
+            return "FORBIDDEN";
+        case ErrorCode::not_found:
+            return "NOT_FOUND";
+        case ErrorCode::ambiguous:
+            return "AMBIGUOUS";
+        case ErrorCode::unknown_agent:
+            return "UNKNOWN_AGENT";
+        case ErrorCode::conflict:
+            return "CONFLICT";
+        case ErrorCode::idem_mismatch:
+            return "IDEM_MISMATCH";
+        case ErrorCode::stale_fence:
+            return "STALE_FENCE";
+        case ErrorCode::name_taken:
+            return "NAME_TAKEN";
+        case ErrorCode::gone:
+            return "GONE";
+        case ErrorCode::too_large:
+            return "TOO_LARGE";
+        case ErrorCode::rate_limited:
+            return "RATE_LIMITED";
+        case ErrorCode::storage_low:
+            return "STORAGE_LOW";
+        case ErrorCode::shutting_down:
+            return "SHUTTING_DOWN";
+        case ErrorCode::unreachable:
+            return "UNREACHABLE";
+        case ErrorCode::unknown_outcome:
+            return "UNKNOWN_OUTCOME";
+        case ErrorCode::io:
+            return "IO";
+        case ErrorCode::config:
+            return "CONFIG";
+        case ErrorCode::internal:
+            return "INTERNAL";
     }
     return "INTERNAL";
 }
@@ -45,7 +68,8 @@ bool is_retryable(ErrorCode code) {
         case ErrorCode::storage_low:
         case ErrorCode::shutting_down:
         case ErrorCode::unreachable:
-        case ErrorCode::unknown_outcome: return true;
+        case ErrorCode::unknown_outcome:
+            return true;
         case ErrorCode::bad_request:
         case ErrorCode::unknown_verb:
         case ErrorCode::version:
@@ -62,7 +86,8 @@ bool is_retryable(ErrorCode code) {
         case ErrorCode::too_large:
         case ErrorCode::io:
         case ErrorCode::config:
-        case ErrorCode::internal: return false;
+        case ErrorCode::internal:
+            return false;
     }
     return false;
 }

@@ -1,7 +1,7 @@
 #pragma once
 
-// Result<T>: a value or an Error, for failures that are expected. Broken assumptions are IW_CHECK's;
-// exceptions of libraries end in the file that calls the library.
+// Result<T>: a value or an Error, for failures that are expected. Broken assumptions are
+// IW_CHECK's; exceptions of libraries end in the file that calls the library.
 
 #include <string>
 #include <string_view>
@@ -12,7 +12,8 @@
 
 namespace iw {
 
-// Stable error codes: their names go over the wire (common/PROTOCOL.md, "Errors") and never change meaning.
+// Stable error codes: their names go over the wire (common/PROTOCOL.md, "Errors") and never change
+// meaning.
 enum class ErrorCode {
     bad_request,
     unknown_verb,
@@ -32,8 +33,9 @@ enum class ErrorCode {
     rate_limited,
     storage_low,
     shutting_down,
-    unreachable,  // made by clients: nobody answered
-    unknown_outcome,  // made by clients: the request was sent, no answer came; repeat it with its key
+    unreachable,      // made by clients: nobody answered
+    unknown_outcome,  // made by clients: the request was sent, no answer came; repeat it with its
+                      // key
     io,               // local: a file or a system call failed
     config,           // local: a configuration is wrong
     internal,
@@ -48,7 +50,8 @@ bool is_retryable(ErrorCode code);
 
 struct Error {
     ErrorCode code = ErrorCode::internal;
-    std::string message;  // one sentence that names the thing and, where there is one, the next step
+    std::string
+        message;  // one sentence that names the thing and, where there is one, the next step
 };
 
 template <typename T>

@@ -1,7 +1,7 @@
 #pragma once
 
-// The five words that a person or a script reads as a session's status, and what is in each (`detail`).
-// Source: the session contract, "Status".
+// The five words that a person or a script reads as a session's status, and what is in each
+// (`detail`). Source: the session contract, "Status".
 
 #include <optional>
 #include <string_view>

@@ -10,7 +10,8 @@ namespace {
 
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 
-// Length of the well-formed sequence at the front of `text`; 0 if there is none. `point` is its code point.
+// Length of the well-formed sequence at the front of `text`; 0 if there is none. `point` is its
+// code point.
 std::size_t utf8_sequence(std::string_view text, std::uint32_t& point) {
     const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
     const unsigned char first = byte(0);
@@ -44,7 +45,9 @@ std::size_t utf8_sequence(std::string_view text, std::uint32_t& point) {
     return size;
 }
 
-bool is_control(std::uint32_t point) { return point < 0x20 || (point >= 0x7F && point < 0xA0); }
+bool is_control(std::uint32_t point) {
+    return point < 0x20 || (point >= 0x7F && point < 0xA0);
+}
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
     std::vector<std::size_t> row(b.size() + 1);
@@ -133,8 +136,9 @@ std::string_view trim(std::string_view text) {
 
 std::string to_lower(std::string_view text) {
     std::string result(text);
-    std::ranges::transform(result, result.begin(),
-                           [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+    std::ranges::transform(result, result.begin(), [](char c) {
+        return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    });
     return result;
 }
 

@@ -11,11 +11,13 @@ namespace iw {
 // Well-formed UTF-8: no overlong forms, no surrogates, nothing above U+10FFFF.
 bool is_utf8(std::string_view text);
 
-// For a terminal or a log line: control characters (C0 but tab and newline, DEL, C1) and bytes that are not
-// UTF-8 become U+FFFD; with `single_line` newlines and tabs become spaces. No escape sequence survives.
+// For a terminal or a log line: control characters (C0 but tab and newline, DEL, C1) and bytes that
+// are not UTF-8 become U+FFFD; with `single_line` newlines and tabs become spaces. No escape
+// sequence survives.
 std::string printable(std::string_view text, bool single_line);
 
-// The candidate nearest to `text` by edit distance, at most a third of its length (and 3) away; empty if none.
+// The candidate nearest to `text` by edit distance, at most a third of its length (and 3) away;
+// empty if none.
 std::string nearest(std::string_view text, const std::vector<std::string>& candidates);
 
 // "a, b, c".

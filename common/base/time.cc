@@ -36,17 +36,26 @@ constexpr std::array kUnits = {Unit{"ms", 1}, Unit{"s", 1000}, Unit{"m", 60'000}
 constexpr std::int64_t kDurationMaxMs = 10LL * 366 * 86'400'000;
 
 Error bad_duration(std::string_view text) {
-    return make_error(ErrorCode::bad_request, "bad duration \"" + std::string(text) +
-                                                  "\"; give a number with a unit, as in 90s, 30m, 2h or 1d");
+    return make_error(ErrorCode::bad_request,
+                      "bad duration \"" + std::string(text) +
+                          "\"; give a number with a unit, as in 90s, 30m, 2h or 1d");
 }
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
 
 }  // namespace
 
-std::string format_utc(WallTime time) { return format(time, "%Y-%m-%dT%H:%M:%SZ"); }
-std::string format_display(WallTime time) { return format(time, "%Y-%m-%d %H:%M:%S"); }
-std::string format_id_second(WallTime time) { return format(time, "%Y%m%d-%H%M%S"); }
+std::string format_utc(WallTime time) {
+    return format(time, "%Y-%m-%dT%H:%M:%SZ");
+}
+std::string format_display(WallTime time) {
+    return format(time, "%Y-%m-%d %H:%M:%S");
+}
+std::string format_id_second(WallTime time) {
+    return format(time, "%Y%m%d-%H%M%S");
+}
 
 std::optional<WallTime> parse_utc(std::string_view text) {
     std::tm fields{};
@@ -56,7 +65,8 @@ std::optional<WallTime> parse_utc(std::string_view text) {
     std::int64_t ms = 0;
     if (*rest == '.') {
         std::int64_t scale = 100;
-        for (++rest; is_digit(*rest); ++rest, scale /= 10) ms += (*rest - '0') * scale;
+        for (++rest; is_digit(*rest); ++rest, scale /= 10)
+            ms += (*rest - '0') * scale;
     }
     if (*rest != 'Z' || rest[1] != '\0') return std::nullopt;
     return wall_from_ms(static_cast<std::int64_t>(timegm(&fields)) * 1000 + ms);

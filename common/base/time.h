@@ -1,7 +1,8 @@
 #pragma once
 
-// Time as an argument. Neither clock type here has a now(): only common/io/system_clock reads the machine's
-// clocks, so a core that asks for the time does not compile (idea: ScyllaDB raft/logical_clock.hh).
+// Time as an argument. Neither clock type here has a now(): only common/io/system_clock reads the
+// machine's clocks, so a core that asks for the time does not compile (idea: ScyllaDB
+// raft/logical_clock.hh).
 
 #include <chrono>
 #include <cstdint>
@@ -25,7 +26,8 @@ struct SteadyClock {
 };
 using Timestamp = SteadyClock::time_point;
 
-// Civil time, milliseconds since 1970 UTC: for ids, for display, and for due times that survive a restart.
+// Civil time, milliseconds since 1970 UTC: for ids, for display, and for due times that survive a
+// restart.
 struct WallClock {
     using duration = Duration;
     using rep = duration::rep;
@@ -41,8 +43,12 @@ struct Now {
     WallTime wall;
 };
 
-inline std::int64_t to_ms(WallTime time) { return time.time_since_epoch().count(); }
-inline WallTime wall_from_ms(std::int64_t ms) { return WallTime(Duration(ms)); }
+inline std::int64_t to_ms(WallTime time) {
+    return time.time_since_epoch().count();
+}
+inline WallTime wall_from_ms(std::int64_t ms) {
+    return WallTime(Duration(ms));
+}
 
 // "2025-11-18T15:10:05Z": state.json, logs.
 std::string format_utc(WallTime time);
@@ -55,8 +61,8 @@ std::optional<WallTime> parse_utc(std::string_view text);
 // "45s", "8m 30s", "1h 02m 03s": elapsed time for people; negative shows as "0s".
 std::string format_elapsed(Duration elapsed);
 
-// "90s", "30m", "2h", "1d", "500ms", "1h30m", or a bare number of seconds; more than zero and at most 10
-// years. The error names the text and the accepted forms.
+// "90s", "30m", "2h", "1d", "500ms", "1h30m", or a bare number of seconds; more than zero and at
+// most 10 years. The error names the text and the accepted forms.
 Result<Duration> parse_duration(std::string_view text);
 // The shortest text that parse_duration reads back: "90s", "30m", "2h".
 std::string format_duration(Duration duration);

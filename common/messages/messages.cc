@@ -8,19 +8,26 @@ namespace iw {
 
 std::string_view name(AttemptPhase phase) {
     switch (phase) {
-        case AttemptPhase::accepted: return "accepted";
-        case AttemptPhase::running: return "running";
-        case AttemptPhase::ended: return "ended";
-        case AttemptPhase::closing: return "closing";
-        case AttemptPhase::closed: return "closed";
-        case AttemptPhase::declined: return "declined";
+        case AttemptPhase::accepted:
+            return "accepted";
+        case AttemptPhase::running:
+            return "running";
+        case AttemptPhase::ended:
+            return "ended";
+        case AttemptPhase::closing:
+            return "closing";
+        case AttemptPhase::closed:
+            return "closed";
+        case AttemptPhase::declined:
+            return "declined";
     }
     return "?";
 }
 
 std::optional<AttemptPhase> parse_attempt_phase(std::string_view text) {
-    constexpr std::array kPhases = {AttemptPhase::accepted, AttemptPhase::running, AttemptPhase::ended,
-                                    AttemptPhase::closing,  AttemptPhase::closed,  AttemptPhase::declined};
+    constexpr std::array kPhases = {AttemptPhase::accepted, AttemptPhase::running,
+                                    AttemptPhase::ended,    AttemptPhase::closing,
+                                    AttemptPhase::closed,   AttemptPhase::declined};
     for (const AttemptPhase phase : kPhases) {
         if (name(phase) == text) return phase;
     }
@@ -29,12 +36,18 @@ std::optional<AttemptPhase> parse_attempt_phase(std::string_view text) {
 
 std::string_view name(EndCause cause) {
     switch (cause) {
-        case EndCause::exited: return "exited";
-        case EndCause::signal: return "signal";
-        case EndCause::stopped: return "stopped";
-        case EndCause::start_failed: return "start-failed";
-        case EndCause::lost: return "lost";
-        case EndCause::disk_limit: return "disk-limit";
+        case EndCause::exited:
+            return "exited";
+        case EndCause::signal:
+            return "signal";
+        case EndCause::stopped:
+            return "stopped";
+        case EndCause::start_failed:
+            return "start-failed";
+        case EndCause::lost:
+            return "lost";
+        case EndCause::disk_limit:
+            return "disk-limit";
     }
     return "?";
 }
@@ -66,20 +79,19 @@ std::string_view verb(const Request& request) {
 }
 
 std::string_view verb(const Reply& reply) {
-    return std::visit(overloaded{[](const WelcomeReply&) { return "hello"; },
-                                 [](const SubmitReply&) { return "submit"; },
-                                 [](const StatusReply&) { return "status"; },
-                                 [](const ListReply&) { return "list"; },
-                                 [](const ResultReply&) { return "result"; },
-                                 [](const WorkersReply&) { return "workers"; },
-                                 [](const EventsReply&) { return "events"; },
-                                 [](const KillReply&) { return "kill"; },
-                                 [](const RetryReply&) { return "retry"; },
-                                 [](const HeartbeatReply&) { return "heartbeat"; },
-                                 [](const ReportReply&) { return "report"; },
-                                 [](const RelayReply&) { return "relay"; },
-                                 [](const GoodbyeReply&) { return "goodbye"; }},
-                      reply);
+    return std::visit(
+        overloaded{
+            [](const WelcomeReply&) { return "hello"; },
+            [](const SubmitReply&) { return "submit"; },
+            [](const StatusReply&) { return "status"; }, [](const ListReply&) { return "list"; },
+            [](const ResultReply&) { return "result"; },
+            [](const WorkersReply&) { return "workers"; },
+            [](const EventsReply&) { return "events"; }, [](const KillReply&) { return "kill"; },
+            [](const RetryReply&) { return "retry"; },
+            [](const HeartbeatReply&) { return "heartbeat"; },
+            [](const ReportReply&) { return "report"; }, [](const RelayReply&) { return "relay"; },
+            [](const GoodbyeReply&) { return "goodbye"; }},
+        reply);
 }
 
 std::string_view verb(const Push& push) {

@@ -1,8 +1,8 @@
 #pragma once
 
-// Every message of the wire as a plain struct; common/PROTOCOL.md says in prose what each means, and
-// common/codec turns them into bytes. Times are milliseconds since 1970 UTC on the broker's clock; durations
-// are milliseconds; sizes are bytes. Nothing here has behaviour.
+// Every message of the wire as a plain struct; common/PROTOCOL.md says in prose what each means,
+// and common/codec turns them into bytes. Times are milliseconds since 1970 UTC on the broker's
+// clock; durations are milliseconds; sizes are bytes. Nothing here has behaviour.
 
 #include <compare>
 #include <cstdint>
@@ -34,21 +34,25 @@ struct Origin {
     bool operator==(const Origin&) const = default;
 };
 
-// ---- Client: submit -------------------------------------------------------------------------------------
+// ---- Client: submit
+// -------------------------------------------------------------------------------------
 
 struct Submission {
-    std::string key;  // idempotency key, 1-128 bytes; empty: none (a repeat would be a second session)
+    std::string
+        key;  // idempotency key, 1-128 bytes; empty: none (a repeat would be a second session)
     AgentName agent;
-    std::string prompt;  // UTF-8, 1 byte to limits::kPromptMax
+    std::string prompt;   // UTF-8, 1 byte to limits::kPromptMax
     std::string project;  // name; empty: any worker that offers the agent
     Origin origin;        // empty: the workspace stands at the worker that runs it
-    bool agent_in_project = false;  // the submitter saw agents/<agent>/ in the project: queue, do not refuse
-    bool queue_anyway = false;      // queue although no worker offers the agent
+    bool agent_in_project =
+        false;  // the submitter saw agents/<agent>/ in the project: queue, do not refuse
+    bool queue_anyway = false;  // queue although no worker offers the agent
     int priority = 0;
     Duration delay{0};                // start no earlier than this from acceptance
     std::optional<Duration> expires;  // give up if not started within this from acceptance
     Duration timeout = limits::kRunTimeoutDefault;  // run time of one attempt
-    std::optional<std::uint64_t> disk_limit;         // bytes the workspace may hold; over it FAILED (disk-limit)
+    std::optional<std::uint64_t>
+        disk_limit;  // bytes the workspace may hold; over it FAILED (disk-limit)
     OnLost on_lost = OnLost::wait;
     SessionId parent;    // vouched for by the worker's local socket, or empty
     SessionId retry_of;  // set by the broker's `retry`
@@ -59,7 +63,8 @@ struct Submission {
 };
 
 struct SubmitRequest {
-    std::vector<Submission> sessions;  // 1 to limits::kSubmitBatchMax; each accepted or refused by itself
+    std::vector<Submission>
+        sessions;  // 1 to limits::kSubmitBatchMax; each accepted or refused by itself
 };
 struct SubmitOutcome {
     SessionId id;            // empty when refused
@@ -70,7 +75,8 @@ struct SubmitReply {
     std::vector<SubmitOutcome> sessions;  // in the order of the request
 };
 
-// ---- Client: reading ------------------------------------------------------------------------------------
+// ---- Client: reading
+// ------------------------------------------------------------------------------------
 
 // A session as everybody outside sees it.
 struct SessionView {
@@ -88,9 +94,9 @@ struct SessionView {
     std::optional<int> exit_code;  // 128+n for a signal
     std::uint32_t attempt = 0;     // current fence
     std::uint32_t generation = 0;
-    std::string worker;     // that holds or ran the current attempt
-    std::string host;       // of that worker
-    std::string workspace;  // absolute path on the origin's host; empty until known
+    std::string worker;         // that holds or ran the current attempt
+    std::string host;           // of that worker
+    std::string workspace;      // absolute path on the origin's host; empty until known
     std::string result_status;  // `.status` of the session's result.json
     std::optional<std::uint64_t> result_size;
     std::string result_sha256;  // hex
@@ -104,12 +110,13 @@ struct SessionView {
 };
 
 struct StatusRequest {
-    std::string id;  // full id or unique prefix
+    std::string id;      // full id or unique prefix
     bool exact = false;  // full ids only
 };
 struct StatusReply {
     SessionView session;
-    Seq seq = 0;  // head of the journal: a cursor for `events` that misses nothing after this answer
+    Seq seq =
+        0;  // head of the journal: a cursor for `events` that misses nothing after this answer
 };
 
 struct ListRequest {
@@ -135,7 +142,8 @@ struct ResultRequest {
 struct ResultReply {
     SessionView session;
     bool held = false;   // the bytes are in `result`
-    std::string result;  // result.json as the agent wrote it, when it exists and is at most kResultInlineMax
+    std::string result;  // result.json as the agent wrote it, when it exists and is at most
+                         // kResultInlineMax
 };
 
 struct WorkersRequest {};
@@ -187,12 +195,14 @@ struct Event {
 struct EventsReply {
     std::string epoch;
     std::vector<Event> events;
-    Seq next = 0;      // cursor for the next request
-    Seq head = 0;      // newest record of the broker
-    bool gap = false;  // the cursor is from another epoch or older than what is kept: events are missing
+    Seq next = 0;  // cursor for the next request
+    Seq head = 0;  // newest record of the broker
+    bool gap =
+        false;  // the cursor is from another epoch or older than what is kept: events are missing
 };
 
-// ---- Client: changing -----------------------------------------------------------------------------------
+// ---- Client: changing
+// -----------------------------------------------------------------------------------
 
 struct KillRequest {
     std::string id;
@@ -212,16 +222,17 @@ struct RetryReply {
     bool duplicate = false;
 };
 
-// ---- Workers --------------------------------------------------------------------------------------------
+// ---- Workers
+// --------------------------------------------------------------------------------------------
 
 // Where an attempt is, as its worker knows it.
 enum class AttemptPhase {
-    accepted = 1,   // recorded, not started
-    running = 2,    // start record and process exist
-    ended = 3,      // exit record exists; report not yet acknowledged
-    closing = 4,    // outcome received; final files not yet reported
-    closed = 5,     // final files reported and acknowledged
-    declined = 6,   // will never be started here
+    accepted = 1,  // recorded, not started
+    running = 2,   // start record and process exist
+    ended = 3,     // exit record exists; report not yet acknowledged
+    closing = 4,   // outcome received; final files not yet reported
+    closed = 5,    // final files reported and acknowledged
+    declined = 6,  // will never be started here
 };
 std::string_view name(AttemptPhase phase);
 std::optional<AttemptPhase> parse_attempt_phase(std::string_view text);
@@ -269,7 +280,7 @@ struct WelcomeReply {
 };
 
 struct HeartbeatRequest {
-    std::vector<AttemptState> attempts;  // all but closed ones
+    std::vector<AttemptState> attempts;              // all but closed ones
     std::optional<std::vector<std::string>> agents;  // when they changed
     std::optional<std::uint32_t> slots;              // when they changed
 };
@@ -308,8 +319,8 @@ struct AssignPush {
 struct StopPush {
     std::vector<StopOrder> stops;
 };
-// What the broker decided about a session's end, for the files that its owner writes. broker -> worker,
-// `close`, and inside the acknowledgement of an `ended` report.
+// What the broker decided about a session's end, for the files that its owner writes. broker ->
+// worker, `close`, and inside the acknowledgement of an `ended` report.
 struct Outcome {
     SessionView session;  // with the final status, detail, reason, completed_at
 };
@@ -317,15 +328,16 @@ struct ClosePush {
     std::vector<Outcome> outcomes;
 };
 
-// worker -> broker. Numbers are fixed by kind, so that a repeat is recognised: 1 started or declined,
-// 2 ended, 3 closed.
+// worker -> broker. Numbers are fixed by kind, so that a repeat is recognised: 1 started or
+// declined, 2 ended, 3 closed.
 struct StartedReport {
     WallTime started_at;
     std::string workspace;
 };
 struct DeclinedReport {
     Detail cause = Detail::start_failed;
-    bool platform_fault = true;  // the worker could not; false: the session cannot be started anywhere
+    bool platform_fault =
+        true;  // the worker could not; false: the session cannot be started anywhere
     std::string reason;
 };
 // How an attempt ended: what the launcher recorded, judged by the worker against the success rule.
@@ -342,10 +354,10 @@ std::optional<EndCause> parse_end_cause(std::string_view text);
 
 struct EndedReport {
     EndCause cause = EndCause::exited;
-    bool success = false;           // the agent's success rule holds
-    std::optional<int> exit_code;   // 128+n for a signal
+    bool success = false;                // the agent's success rule holds
+    std::optional<int> exit_code;        // 128+n for a signal
     Detail stop_cause = Detail::killed;  // of `stopped`: killed, parent_killed, timeout
-    std::string reason;             // for people
+    std::string reason;                  // for people
     std::optional<WallTime> started_at;
     WallTime ended_at;
     std::string workspace;
@@ -372,8 +384,10 @@ struct ReportAck {
     SessionId session;
     Fence fence;
     std::uint32_t number = 0;
-    std::optional<Error> error;  // STALE_FENCE: kept for the record, changes nothing; do not send it again
-    std::optional<Outcome> outcome;  // of an `ended` report: write the final files, then report `closed`
+    std::optional<Error>
+        error;  // STALE_FENCE: kept for the record, changes nothing; do not send it again
+    std::optional<Outcome>
+        outcome;  // of an `ended` report: write the final files, then report `closed`
 };
 struct ReportReply {
     std::vector<ReportAck> acks;
@@ -394,14 +408,15 @@ struct GoodbyeRequest {
 };
 struct GoodbyeReply {};
 
-// ---- Frames ---------------------------------------------------------------------------------------------
+// ---- Frames
+// ---------------------------------------------------------------------------------------------
 
 using Request = std::variant<HelloRequest, SubmitRequest, StatusRequest, ListRequest, ResultRequest,
-                             WorkersRequest, EventsRequest, KillRequest, RetryRequest, HeartbeatRequest,
-                             ReportRequest, RelayRequest, GoodbyeRequest>;
-using Reply = std::variant<WelcomeReply, SubmitReply, StatusReply, ListReply, ResultReply, WorkersReply,
-                           EventsReply, KillReply, RetryReply, HeartbeatReply, ReportReply, RelayReply,
-                           GoodbyeReply>;
+                             WorkersRequest, EventsRequest, KillRequest, RetryRequest,
+                             HeartbeatRequest, ReportRequest, RelayRequest, GoodbyeRequest>;
+using Reply = std::variant<WelcomeReply, SubmitReply, StatusReply, ListReply, ResultReply,
+                           WorkersReply, EventsReply, KillReply, RetryReply, HeartbeatReply,
+                           ReportReply, RelayReply, GoodbyeReply>;
 using Push = std::variant<AssignPush, StopPush, ClosePush>;
 
 struct RequestFrame {

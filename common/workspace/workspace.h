@@ -1,8 +1,9 @@
 #pragma once
 
-// The session's folder in its project, `docs/.scratch/sessions/<id>/`, as the session contract has it: which
-// file is whose, and how each is written so that scripts that read, edit or move it at any moment lose
-// nothing. Used by the worker that owns the root, and by ictl where no worker runs. Not thread safe.
+// The session's folder in its project, `docs/.scratch/sessions/<id>/`, as the session contract has
+// it: which file is whose, and how each is written so that scripts that read, edit or move it at
+// any moment lose nothing. Used by the worker that owns the root, and by ictl where no worker runs.
+// Not thread safe.
 
 #include <optional>
 #include <string>
@@ -30,33 +31,38 @@ struct ProjectPaths {
     std::string archived(const SessionId& id) const;
 };
 
-// Makes what is missing of sessions/, archive/sessions/, logs/, logs/orchestrator.log and touches the archive
-// folder (the user's `find -mtime +30` would match it otherwise). Overwrites nothing.
+// Makes what is missing of sessions/, archive/sessions/, logs/, logs/orchestrator.log and touches
+// the archive folder (the user's `find -mtime +30` would match it otherwise). Overwrites nothing.
 Status prepare_project(const ProjectPaths& project);
 
 // The upper folder of `start` (itself included) that holds scripts/ops/; empty when there is none.
 std::string find_project(const std::string& start);
 
-// Creates workspace, prompt.md (byte for byte), state.json and session.log ("Session created: <id>"), each
-// only where it is missing: whoever comes first, worker or ictl, wins and the other leaves it alone.
+// Creates workspace, prompt.md (byte for byte), state.json and session.log ("Session created:
+// <id>"), each only where it is missing: whoever comes first, worker or ictl, wins and the other
+// leaves it alone.
 Status create(const ProjectPaths& project, const SessionView& session, std::string_view prompt);
 
-// Rewrites state.json from the view (atomically, temporary `.state.json.<random>`). `parent_session`, `tags`,
-// `metadata` and fields that we do not know are kept as the file has them. A workspace that is missing stays
-// missing and is no error.
-Status write_state(const ProjectPaths& project, const SessionView& session, bool tmux_active, WallTime now);
+// Rewrites state.json from the view (atomically, temporary `.state.json.<random>`).
+// `parent_session`, `tags`, `metadata` and fields that we do not know are kept as the file has
+// them. A workspace that is missing stays missing and is no error.
+Status write_state(const ProjectPaths& project, const SessionView& session, bool tmux_active,
+                   WallTime now);
 
 enum class LogWord { info, warn, error };
-// "[2025-11-18T15:10:00Z] [INFO] text", one line; to session.log (missing workspace: nothing is written).
+// "[2025-11-18T15:10:00Z] [INFO] text", one line; to session.log (missing workspace: nothing is
+// written).
 Status log_session(const ProjectPaths& project, const SessionId& id, WallTime time, LogWord word,
                    std::string_view text);
 // The same into logs/orchestrator.log.
 Status log_project(const ProjectPaths& project, WallTime time, LogWord word, std::string_view text);
 
-// The lines session.log gets at the start of an attempt and at the end, then state.json: one call each, so
-// that worker and ictl write the same. write_end is idempotent: it writes nothing twice for one outcome.
+// The lines session.log gets at the start of an attempt and at the end, then state.json: one call
+// each, so that worker and ictl write the same. write_end is idempotent: it writes nothing twice
+// for one outcome.
 Status write_started(const ProjectPaths& project, const SessionView& session, WallTime now);
-Status write_end(const ProjectPaths& project, const SessionView& outcome, SessionStatus before, WallTime now);
+Status write_end(const ProjectPaths& project, const SessionView& outcome, SessionStatus before,
+                 WallTime now);
 
 // state.json as it stands in sessions/ or the archive (folder or, not unpacked, nothing for a tar).
 Result<std::string> read_state(const ProjectPaths& project, const SessionId& id);
@@ -65,9 +71,9 @@ Result<SessionView> view_from_state(std::string_view json);
 // The JSON of state.json for a view: what `status --json` prints. elapsed is computed at `now`.
 std::string state_json(const SessionView& session, bool tmux_active, WallTime now);
 
-// result.json of a workspace: size, SHA-256, its `.status` if it is a JSON object with one, and the bytes when
-// they fit limits::kResultInlineMax. Nothing when there is no regular file of that name (links are not
-// followed).
+// result.json of a workspace: size, SHA-256, its `.status` if it is a JSON object with one, and the
+// bytes when they fit limits::kResultInlineMax. Nothing when there is no regular file of that name
+// (links are not followed).
 struct ResultFile {
     std::uint64_t size = 0;
     std::string sha256;
@@ -77,8 +83,8 @@ struct ResultFile {
 };
 Result<std::optional<ResultFile>> read_result(const std::string& workspace);
 
-// Before attempt n > 1: what attempt n-1 left moves to attempts/<n-1>/ (prompt.md, state.json and session.log
-// stay), so that each attempt starts without a result.json.
+// Before attempt n > 1: what attempt n-1 left moves to attempts/<n-1>/ (prompt.md, state.json and
+// session.log stay), so that each attempt starts without a result.json.
 Status begin_attempt(const ProjectPaths& project, const SessionId& id, std::uint32_t attempt);
 
 // Ids of the folders in sessions/, sorted.

@@ -1,0 +1,6 @@
+# Rules and scripts as tests.
+set(IW_PYTHON /usr/bin/python3)  # Debian's: its packages carry pyzmq and msgpack
+
+add_test(NAME Tidy.rules COMMAND ${IW_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/tidy/tidy.py ${CMAKE_SOURCE_DIR})
+add_test(NAME Tidy.self_test COMMAND ${IW_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/tidy/tidy.py --self-test)
+set_tests_properties(Tidy.rules Tidy.self_test PROPERTIES LABELS unit TIMEOUT 60)
