@@ -56,4 +56,26 @@ std::string sha256_hex(std::string_view bytes) {
     return to_hex(std::string_view(reinterpret_cast<const char*>(hash.data()), hash.size()));
 }
 
+struct Sha256::State {
+    crypto_hash_sha256_state hash;
+};
+
+Sha256::Sha256() : state_(std::make_unique<State>()) {
+    start_sodium();
+    crypto_hash_sha256_init(&state_->hash);
+}
+
+Sha256::~Sha256() = default;
+
+void Sha256::add(std::string_view bytes) {
+    crypto_hash_sha256_update(&state_->hash, reinterpret_cast<const unsigned char*>(bytes.data()),
+                              bytes.size());
+}
+
+std::string Sha256::finish_hex() {
+    std::array<unsigned char, crypto_hash_sha256_BYTES> hash{};
+    crypto_hash_sha256_final(&state_->hash, hash.data());
+    return to_hex(std::string_view(reinterpret_cast<const char*>(hash.data()), hash.size()));
+}
+
 }  // namespace iw::io

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -16,5 +17,18 @@ std::string random_hex(std::size_t bytes);
 std::string make_uuid7();
 std::string sha256_hex(std::string_view bytes);
 std::array<std::uint8_t, 32> sha256(std::string_view bytes);
+
+// SHA-256 of what does not fit in memory at once.
+class Sha256 {
+  public:
+    Sha256();
+    ~Sha256();
+    void add(std::string_view bytes);
+    std::string finish_hex();  // once; nothing may be added afterwards
+
+  private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
 
 }  // namespace iw::io

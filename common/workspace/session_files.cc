@@ -1,0 +1,187 @@
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+
+#include "common/base/text.h"
+#include "common/io/files.h"
+#include "common/workspace/state_file.h"
+#include "common/workspace/workspace.h"
+
+namespace iw::workspace {
+namespace {
+
+constexpr mode_t kFolderMode = 0755;
+constexpr mode_t kFileMode = 0644;
+// state.json is small; what a script put there may be larger, up to here.
+constexpr std::size_t kStateMax = 4u << 20;
+// How far back session.log is read to see which lines are there already.
+constexpr std::size_t kLogTailMax = 64u << 10;
+
+bool is_folder(const std::string& path) {
+    struct stat status {};
+    return ::lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+std::string state_path(const std::string& folder) {
+    return folder + "/state.json";
+}
+std::string log_path(const std::string& folder) {
+    return folder + "/session.log";
+}
+
+std::string_view word(LogWord level) {
+    switch (level) {
+        case LogWord::info:
+            return "INFO";
+        case LogWord::warn:
+            return "WARN";
+        case LogWord::error:
+            return "ERROR";
+    }
+    return "INFO";
+}
+
+std::string log_line(WallTime time, LogWord level, std::string_view text) {
+    return "[" + format_utc(time) + "] [" + std::string(word(level)) + "] " +
+           printable(text, /*single_line=*/true) + "\n";
+}
+
+std::string change_line(WallTime time, SessionStatus from, SessionStatus to) {
+    const std::string text = "Status: " + std::string(name(from)) + " → " + std::string(name(to));
+    return log_line(time, LogWord::info, text);
+}
+
+// A workspace that somebody has moved or removed is left alone by all but create().
+Status unless_missing(const std::string& folder, Status status) {
+    if (status.ok() || is_folder(folder)) return status;
+    return Done{};
+}
+
+Status ignore_conflict(Status status) {
+    if (!status.ok() && status.error().code == ErrorCode::conflict) return Done{};
+    return status;
+}
+
+std::string tail_of_log(const std::string& path) {
+    const Result<std::string> text = io::read_file(path, kStateMax);
+    if (!text) return {};
+    const std::size_t start = text->size() > kLogTailMax ? text->size() - kLogTailMax : 0;
+    return text->substr(start);
+}
+
+// Appends the lines unless the last of them is there already: a writer that was ended in the middle
+// repeats the whole call.
+Status append_once(const std::string& folder, const std::string& lines, const std::string& last) {
+    if (!is_folder(folder)) return Done{};
+    if (tail_of_log(log_path(folder)).find(last) != std::string::npos) return Done{};
+    return unless_missing(folder, io::append_file(log_path(folder), lines, kFileMode));
+}
+
+}  // namespace
+
+Status create(const ProjectPaths& project, const SessionView& session, std::string_view prompt) {
+    // Whoever could archive it has seen it final: it is complete and nobody writes it any more.
+    if (io::exists(project.archived(session.id))) return Done{};
+    const std::string folder = project.workspace(session.id);
+    if (Status made = io::make_folders(folder, kFolderMode); !made) return made;
+    const std::string log =
+        log_line(session.created_at, LogWord::info, "Session created: " + session.id.str());
+    SessionView view = session;
+    view.workspace = folder;
+    const std::string state = state_json(view, /*tmux_active=*/false, session.created_at);
+    const std::array<std::pair<std::string, std::string_view>, 3> files = {
+        {{folder + "/prompt.md", prompt}, {log_path(folder), log}, {state_path(folder), state}}};
+    for (const auto& [path, bytes] : files) {
+        Status written = io::write_file_new(path, bytes, kFileMode, io::Sync::none);
+        if (Status status = ignore_conflict(std::move(written)); !status) return status;
+    }
+    return Done{};
+}
+
+Status write_state(const ProjectPaths& project, const SessionView& session, bool tmux_active,
+                   WallTime now) {
+    const std::string folder = project.workspace(session.id);
+    if (!is_folder(folder)) return Done{};
+    const Result<std::string> old = io::read_file(state_path(folder), kStateMax);
+    const std::string text =
+        merge_state_json(session, tmux_active, now, old.ok() ? std::string_view(*old) : "");
+    return unless_missing(folder,
+                          io::write_file(state_path(folder), text, kFileMode, io::Sync::none));
+}
+
+Status log_session(const ProjectPaths& project, const SessionId& id, WallTime time, LogWord level,
+                   std::string_view text) {
+    const std::string folder = project.workspace(id);
+    if (!is_folder(folder)) return Done{};
+    return unless_missing(
+        folder, io::append_file(log_path(folder), log_line(time, level, text), kFileMode));
+}
+
+Status log_project(const ProjectPaths& project, WallTime time, LogWord level,
+                   std::string_view text) {
+    return io::append_file(project.global_log, log_line(time, level, text), kFileMode);
+}
+
+Status write_started(const ProjectPaths& project, const SessionView& session, WallTime now) {
+    const WallTime time = session.started_at.value_or(now);
+    const std::string change = change_line(time, SessionStatus::created, SessionStatus::running);
+    std::string lines;
+    if (session.attempt > 1) {
+        const std::string text = "Attempt " + std::to_string(session.attempt);
+        lines += log_line(time, LogWord::info, text);
+    }
+    lines += log_line(time, LogWord::info, "tmux session started") + change;
+    const std::string folder = project.workspace(session.id);
+    if (Status logged = append_once(folder, lines, change); !logged) return logged;
+    return write_state(project, session, /*tmux_active=*/true, now);
+}
+
+Status write_end(const ProjectPaths& project, const SessionView& outcome, SessionStatus before,
+                 WallTime now) {
+    const std::string folder = project.workspace(outcome.id);
+    const Result<std::string> old = io::read_file(state_path(folder), kStateMax);
+    if (old.ok() && shows_outcome(*old, outcome)) return Done{};
+    const WallTime time = outcome.completed_at.value_or(now);
+    std::string lines;
+    if (outcome.exit_code) {
+        const LogWord level = *outcome.exit_code == 0 ? LogWord::info : LogWord::error;
+        lines += log_line(time, level, "Exit code: " + std::to_string(*outcome.exit_code));
+    }
+    const bool plain_exit =
+        outcome.detail == Detail::done || (outcome.detail == Detail::exited && outcome.exit_code);
+    const std::string& why = outcome.kill_reason.empty() ? outcome.reason : outcome.kill_reason;
+    if (!plain_exit && !why.empty()) lines += log_line(time, LogWord::warn, "Reason: " + why);
+    const std::string change = change_line(time, before, outcome.status);
+    if (Status logged = append_once(folder, lines + change, change); !logged) return logged;
+    return write_state(project, outcome, /*tmux_active=*/false, now);
+}
+
+Result<std::string> read_state(const ProjectPaths& project, const SessionId& id) {
+    Result<std::string> standing = io::read_file(state_path(project.workspace(id)), kStateMax);
+    if (standing.ok()) return standing;
+    Result<std::string> archived = io::read_file(state_path(project.archived(id)), kStateMax);
+    if (archived.ok()) return archived;
+    return standing;
+}
+
+Status begin_attempt(const ProjectPaths& project, const SessionId& id, std::uint32_t attempt) {
+    const std::string folder = project.workspace(id);
+    if (attempt < 2 || !is_folder(folder)) return Done{};
+    constexpr std::array<std::string_view, 4> kStay = {"prompt.md", "state.json", "session.log",
+                                                       "attempts"};
+    const std::string earlier = folder + "/attempts/" + std::to_string(attempt - 1);
+    if (Status made = io::make_folders(earlier, kFolderMode); !made) return made;
+    for (const std::string& name : io::list_folder(folder)) {
+        if (std::ranges::find(kStay, name) != kStay.end()) continue;
+        const std::string from = folder + "/" + name;
+        const std::string to = earlier + "/" + name;
+        if (::rename(from.c_str(), to.c_str()) != 0 && errno != ENOENT)
+            return io::system_error("cannot move", from);
+    }
+    return Done{};
+}
+
+}  // namespace iw::workspace

@@ -1,0 +1,148 @@
+#include "common/workspace/state_file.h"
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "common/workspace/workspace.h"
+
+namespace iw::workspace {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Fields that scripts may set; all others show what the broker says.
+constexpr std::array kShared = {"parent_session", "tags", "metadata"};
+
+Json parse(std::string_view text) {
+    Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+    return json.is_object() ? json : Json::object();
+}
+
+Json time_or_null(const std::optional<WallTime>& time) {
+    return time ? Json(format_utc(*time)) : Json(nullptr);
+}
+
+Json text_or_null(const std::string& text) {
+    return text.empty() ? Json(nullptr) : Json(text);
+}
+
+std::string dump(const Json& json) {
+    // Bytes that are not UTF-8 cannot come from us; a script's own must not make the writer throw.
+    return json.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
+}
+
+Json to_json(const SessionView& session, bool tmux_active, WallTime now) {
+    const WallTime end = session.completed_at.value_or(now);
+    const std::int64_t elapsed =
+        std::max<std::int64_t>(0, (end - session.created_at).count() / 1000);
+    Json metadata = Json::parse(session.metadata, nullptr, false);
+    const bool has_workspace = !session.workspace.empty();
+    return Json{
+        {"session_id", session.id.str()},
+        {"agent", session.agent.str()},
+        {"status", name(session.status)},
+        {"detail", name(session.detail)},
+        {"created_at", format_utc(session.created_at)},
+        {"started_at", time_or_null(session.started_at)},
+        {"completed_at", time_or_null(session.completed_at)},
+        {"elapsed_seconds", elapsed},
+        {"exit_code", session.exit_code ? Json(*session.exit_code) : Json(nullptr)},
+        {"reason", text_or_null(session.reason)},
+        {"kill_reason", text_or_null(session.kill_reason)},
+        {"tmux_session", tmux_session_name(session.id)},
+        {"tmux_active", tmux_active},
+        {"host", text_or_null(session.host)},
+        {"attempt", session.attempt},
+        {"workspace", text_or_null(session.workspace)},
+        {"task_prompt_file",
+         has_workspace ? Json(session.workspace + "/prompt.md") : Json(nullptr)},
+        {"result_file", has_workspace ? Json(session.workspace + "/result.json") : Json(nullptr)},
+        {"result_status", text_or_null(session.result_status)},
+        {"parent_session", text_or_null(session.parent.str())},
+        {"retry_of", text_or_null(session.retry_of.str())},
+        {"tags", session.tags},
+        {"metadata", metadata.is_object() ? std::move(metadata) : Json::object()},
+    };
+}
+
+std::string text_of(const Json& json, const char* field) {
+    const auto found = json.find(field);
+    return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+std::optional<WallTime> time_of(const Json& json, const char* field) {
+    return parse_utc(text_of(json, field));
+}
+
+bool says_something(const Json& value) {
+    if (value.is_null()) return false;
+    if (value.is_string()) return !value.get_ref<const std::string&>().empty();
+    return !value.empty();
+}
+
+}  // namespace
+
+std::string merge_state_json(const SessionView& session, bool tmux_active, WallTime now,
+                             std::string_view kept) {
+    Json state = to_json(session, tmux_active, now);
+    const Json old = parse(kept);
+    for (const auto& [field, value] : old.items()) {
+        const bool shared = std::ranges::find(kShared, field) != kShared.end();
+        const bool ours = state.contains(field);
+        if (!ours || (shared && says_something(value))) state[field] = value;
+    }
+    return dump(state);
+}
+
+std::string state_json(const SessionView& session, bool tmux_active, WallTime now) {
+    return dump(to_json(session, tmux_active, now));
+}
+
+bool shows_outcome(std::string_view json, const SessionView& outcome) {
+    const Json state = parse(json);
+    return text_of(state, "status") == name(outcome.status) &&
+           text_of(state, "completed_at") == format_utc(outcome.completed_at.value_or(WallTime{}));
+}
+
+Result<SessionView> view_from_state(std::string_view json) {
+    const Json state = parse(json);
+    SessionView view;
+    view.id = SessionId(text_of(state, "session_id"));
+    view.agent = AgentName(text_of(state, "agent"));
+    const auto status = parse_session_status(text_of(state, "status"));
+    const auto created = time_of(state, "created_at");
+    if (!is_session_id(view.id.str()) || !status || !created) {
+        return make_error(ErrorCode::bad_request,
+                          "not a state.json: session_id, status or created_at is missing");
+    }
+    view.status = *status;
+    view.created_at = *created;
+    view.detail = parse_detail(text_of(state, "detail")).value_or(Detail::done);
+    view.started_at = time_of(state, "started_at");
+    view.completed_at = time_of(state, "completed_at");
+    view.reason = text_of(state, "reason");
+    view.kill_reason = text_of(state, "kill_reason");
+    view.host = text_of(state, "host");
+    view.workspace = text_of(state, "workspace");
+    view.result_status = text_of(state, "result_status");
+    view.parent = SessionId(text_of(state, "parent_session"));
+    view.retry_of = SessionId(text_of(state, "retry_of"));
+    if (const auto code = state.find("exit_code"); code != state.end() && code->is_number_integer())
+        view.exit_code = code->get<int>();
+    if (const auto number = state.find("attempt");
+        number != state.end() && number->is_number_unsigned())
+        view.attempt = number->get<std::uint32_t>();
+    if (const auto tags = state.find("tags"); tags != state.end() && tags->is_array()) {
+        for (const Json& tag : *tags) {
+            if (tag.is_string()) view.tags.push_back(tag.get<std::string>());
+        }
+    }
+    if (const auto metadata = state.find("metadata");
+        metadata != state.end() && metadata->is_object())
+        view.metadata = metadata->dump(-1, ' ', false, Json::error_handler_t::replace);
+    return view;
+}
+
+}  // namespace iw::workspace

@@ -1,0 +1,217 @@
+#include "common/workspace/workspace.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "common/io/files.h"
+#include "tests/support/temp_dir.h"
+
+namespace iw::workspace {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::int64_t kCreatedMs = 1763478600000;  // 2025-11-18T15:10:00Z
+
+SessionView running_view() {
+    SessionView view;
+    view.id = SessionId("20251118-151000-prometheus-agent");
+    view.agent = AgentName("prometheus-agent");
+    view.status = SessionStatus::running;
+    view.detail = Detail::working;
+    view.created_at = wall_from_ms(kCreatedMs);
+    view.started_at = wall_from_ms(kCreatedMs + 5000);
+    view.attempt = 1;
+    view.host = "host-a";
+    return view;
+}
+
+SessionView failed_view() {
+    SessionView view = running_view();
+    view.status = SessionStatus::failed;
+    view.detail = Detail::exited;
+    view.exit_code = 1;
+    view.reason = "exit code 1";
+    view.completed_at = wall_from_ms(kCreatedMs + 80'000);
+    return view;
+}
+
+class WorkspaceTest : public ::testing::Test {
+  protected:
+    void SetUp() override { ASSERT_TRUE(prepare_project(project_).ok()); }
+
+    std::string read(const std::string& path) const {
+        const Result<std::string> text = io::read_file(path, 1u << 24);
+        return text.ok() ? *text : "<" + text.error().message + ">";
+    }
+    std::string folder() const { return project_.workspace(running_view().id); }
+    Json state() const { return Json::parse(read(folder() + "/state.json")); }
+
+    test::TempDir temp_;
+    ProjectPaths project_{temp_.path()};
+};
+
+TEST_F(WorkspaceTest, CreateWritesPromptByteForByteAndOnlyWhatIsMissing) {
+    const std::string prompt("quotes \" ` $(touch pwned) #{x};\r\n\xF0\x9F\x98\x80;\n");
+    SessionView created = running_view();
+    created.status = SessionStatus::created;
+    created.detail = Detail::queued;
+    created.started_at.reset();
+    ASSERT_TRUE(create(project_, created, prompt).ok());
+    EXPECT_EQ(read(folder() + "/prompt.md"), prompt);
+    EXPECT_EQ(read(folder() + "/session.log"),
+              "[2025-11-18T15:10:00Z] [INFO] Session created: 20251118-151000-prometheus-agent\n");
+    EXPECT_EQ(state()["status"], "CREATED");
+
+    // Whoever comes second leaves everything alone.
+    ASSERT_TRUE(write_started(project_, running_view(), running_view().created_at).ok());
+    ASSERT_TRUE(create(project_, created, "other").ok());
+    EXPECT_EQ(read(folder() + "/prompt.md"), prompt);
+    EXPECT_EQ(state()["status"], "RUNNING");
+}
+
+TEST_F(WorkspaceTest, LogOfOneLifeReadsAsInTheContract) {
+    ASSERT_TRUE(create(project_, running_view(), "p").ok());
+    ASSERT_TRUE(write_started(project_, running_view(), running_view().created_at).ok());
+    const WallTime end = *failed_view().completed_at;
+    for (int repeat = 0; repeat < 2; ++repeat)
+        ASSERT_TRUE(write_end(project_, failed_view(), SessionStatus::running, end).ok());
+    EXPECT_EQ(read(folder() + "/session.log"),
+              "[2025-11-18T15:10:00Z] [INFO] Session created: 20251118-151000-prometheus-agent\n"
+              "[2025-11-18T15:10:05Z] [INFO] tmux session started\n"
+              "[2025-11-18T15:10:05Z] [INFO] Status: CREATED → RUNNING\n"
+              "[2025-11-18T15:11:20Z] [ERROR] Exit code: 1\n"
+              "[2025-11-18T15:11:20Z] [INFO] Status: RUNNING → FAILED\n");
+    EXPECT_EQ(state()["status"], "FAILED");
+    EXPECT_EQ(state()["exit_code"], 1);
+    EXPECT_EQ(state()["completed_at"], "2025-11-18T15:11:20Z");
+    EXPECT_EQ(state()["elapsed_seconds"], 80);
+    EXPECT_EQ(state()["tmux_active"], false);
+}
+
+TEST_F(WorkspaceTest, EndIsNotLoggedTwiceWhenTheWriterDiedBetweenLogAndState) {
+    ASSERT_TRUE(create(project_, running_view(), "p").ok());
+    const WallTime end = *failed_view().completed_at;
+    ASSERT_TRUE(write_end(project_, failed_view(), SessionStatus::running, end).ok());
+    const std::string log = read(folder() + "/session.log");
+    ASSERT_TRUE(write_state(project_, running_view(), true, end).ok());  // as if never written
+    ASSERT_TRUE(write_end(project_, failed_view(), SessionStatus::running, end).ok());
+    EXPECT_EQ(read(folder() + "/session.log"), log);
+    EXPECT_EQ(state()["status"], "FAILED");
+}
+
+TEST_F(WorkspaceTest, ForeignFieldsSurviveAndOursAreTrue) {
+    ASSERT_TRUE(create(project_, running_view(), "p").ok());
+    Json edited = state();
+    edited["parent_session"] = "20251118-150000-backend-agent";
+    edited["my_note"] = "kept";
+    edited["status"] = "KILLED";
+    ASSERT_TRUE(io::write_file(folder() + "/state.json", edited.dump(), 0644, io::Sync::none).ok());
+    ASSERT_TRUE(write_state(project_, running_view(), true, running_view().created_at).ok());
+    EXPECT_EQ(state()["parent_session"], "20251118-150000-backend-agent");
+    EXPECT_EQ(state()["my_note"], "kept");
+    EXPECT_EQ(state()["status"], "RUNNING");
+}
+
+TEST_F(WorkspaceTest, BrokenStateFileIsReplaced) {
+    ASSERT_TRUE(create(project_, running_view(), "p").ok());
+    ASSERT_TRUE(io::write_file(folder() + "/state.json", "{\"half", 0644, io::Sync::none).ok());
+    ASSERT_TRUE(write_state(project_, running_view(), true, running_view().created_at).ok());
+    EXPECT_EQ(state()["status"], "RUNNING");
+}
+
+TEST_F(WorkspaceTest, MissingWorkspaceStaysMissing) {
+    const SessionView view = failed_view();
+    EXPECT_TRUE(write_end(project_, view, SessionStatus::running, *view.completed_at).ok());
+    EXPECT_TRUE(log_session(project_, view.id, view.created_at, LogWord::warn, "x").ok());
+    EXPECT_FALSE(io::exists(folder()));
+}
+
+TEST_F(WorkspaceTest, ArchivedSessionIsNotMadeAgain) {
+    ASSERT_TRUE(io::make_folders(project_.archived(running_view().id), 0755).ok());
+    EXPECT_TRUE(create(project_, running_view(), "p").ok());
+    EXPECT_FALSE(io::exists(folder()));
+}
+
+TEST_F(WorkspaceTest, ViewComesBackFromItsStateFile) {
+    ASSERT_TRUE(create(project_, running_view(), "p").ok());
+    const WallTime end = *failed_view().completed_at;
+    ASSERT_TRUE(write_end(project_, failed_view(), SessionStatus::running, end).ok());
+    const Result<std::string> json = read_state(project_, running_view().id);
+    ASSERT_TRUE(json.ok());
+    const Result<SessionView> view = view_from_state(*json);
+    ASSERT_TRUE(view.ok());
+    EXPECT_EQ(view->status, SessionStatus::failed);
+    EXPECT_EQ(view->exit_code, 1);
+    EXPECT_EQ(view->completed_at, failed_view().completed_at);
+    EXPECT_FALSE(view_from_state("[]").ok());
+    EXPECT_FALSE(view_from_state("{}").ok());
+}
+
+TEST_F(WorkspaceTest, ResultIsReadOnlyFromARegularFile) {
+    ASSERT_TRUE(io::make_folders(folder(), 0755).ok());
+    const std::string path = folder() + "/result.json";
+    EXPECT_FALSE(read_result(folder()).value().has_value());
+    ASSERT_EQ(::symlink("/etc/passwd", path.c_str()), 0);
+    EXPECT_FALSE(read_result(folder()).value().has_value());
+    ASSERT_TRUE(io::remove_file(path).ok());
+    ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+    EXPECT_FALSE(read_result(folder()).value().has_value());
+    ASSERT_TRUE(io::remove_file(path).ok());
+
+    const std::string text = "{\"status\": \"success\"}";
+    ASSERT_TRUE(io::write_file(path, text, 0644, io::Sync::none).ok());
+    const auto result = read_result(folder()).value();
+    ASSERT_TRUE(result.has_value());
+    EXPECT_EQ(result->bytes, text);
+    EXPECT_EQ(result->status, "success");
+    EXPECT_EQ(result->sha256, io::sha256_hex(text));
+}
+
+TEST_F(WorkspaceTest, LargeResultHasSizeAndChecksumOnly) {
+    ASSERT_TRUE(io::make_folders(folder(), 0755).ok());
+    const std::string text(limits::kResultInlineMax + 1, 'x');
+    ASSERT_TRUE(io::write_file(folder() + "/result.json", text, 0644, io::Sync::none).ok());
+    const auto result = read_result(folder()).value();
+    ASSERT_TRUE(result.has_value());
+    EXPECT_FALSE(result->inlined);
+    EXPECT_TRUE(result->bytes.empty());
+    EXPECT_EQ(result->size, text.size());
+    EXPECT_EQ(result->sha256, io::sha256_hex(text));
+}
+
+TEST_F(WorkspaceTest, NextAttemptStartsWithoutWhatTheOneBeforeLeft) {
+    ASSERT_TRUE(create(project_, running_view(), "p").ok());
+    for (const char* name : {"/result.json", "/notes.md", "/output.log"})
+        ASSERT_TRUE(io::write_file(folder() + name, "x", 0644, io::Sync::none).ok());
+    ASSERT_TRUE(begin_attempt(project_, running_view().id, 2).ok());
+    EXPECT_EQ(io::list_folder(folder()),
+              (std::vector<std::string>{"attempts", "prompt.md", "session.log", "state.json"}));
+    EXPECT_EQ(io::list_folder(folder() + "/attempts/1"),
+              (std::vector<std::string>{"notes.md", "output.log", "result.json"}));
+}
+
+TEST_F(WorkspaceTest, ProjectIsFoundUpwards) {
+    ASSERT_TRUE(io::make_folders(temp_.path() + "/scripts/ops", 0755).ok());
+    ASSERT_TRUE(io::make_folders(temp_.path() + "/a/b", 0755).ok());
+    EXPECT_EQ(find_project(temp_.path() + "/a/b"), io::real_path(temp_.path()));
+    EXPECT_EQ(find_project("/"), "");
+}
+
+TEST_F(WorkspaceTest, PreparingTouchesTheArchiveAndOverwritesNothing) {
+    const timespec old[2] = {{1, 0}, {1, 0}};
+    ASSERT_EQ(::utimensat(AT_FDCWD, project_.archive.c_str(), old, 0), 0);
+    ASSERT_TRUE(log_project(project_, running_view().created_at, LogWord::warn, "kept").ok());
+    ASSERT_TRUE(prepare_project(project_).ok());
+    struct stat status {};
+    ASSERT_EQ(::stat(project_.archive.c_str(), &status), 0);
+    EXPECT_GT(status.st_mtime, 1);
+    EXPECT_EQ(read(project_.global_log), "[2025-11-18T15:10:00Z] [WARN] kept\n");
+}
+
+}  // namespace
+}  // namespace iw::workspace
