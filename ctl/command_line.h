@@ -1,0 +1,19 @@
+#pragma once
+
+// From argv to a command: global options, help, the nearest name for an unknown one, and the last
+// catch.
+
+#include <string>
+#include <vector>
+
+#include "ctl/terminal.h"
+
+namespace iw::ctl {
+
+// `arguments` without the program's name. The exit code.
+int run_command_line(const std::vector<std::string>& arguments, const Terminal& terminal);
+
+// "ictl 0.1.0", what programs tell a peer of themselves.
+std::string software_name();
+
+}  // namespace iw::ctl

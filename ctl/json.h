@@ -1,0 +1,53 @@
+#pragma once
+
+// JSON that commands print: one document, two spaces indented, a newline at the end. Sessions have
+// exactly the fields of state.json (workspace::state_json). Text that is not UTF-8 becomes U+FFFD.
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "common/base/result.h"
+#include "common/io/config_file.h"
+#include "common/messages/messages.h"
+#include "ctl/submission.h"
+
+namespace iw::ctl {
+
+// A session and whether its tmux session is there.
+struct SeenSession {
+    SessionView view;
+    bool tmux_active = false;
+};
+
+std::string session_json(const SeenSession& session, WallTime now);
+// {"sessions": [...], "seq": N}
+std::string list_json(const std::vector<SeenSession>& sessions, Seq seq, WallTime now);
+// {"sessions": [...], "timed_out": false, "exit_code": N}
+struct WaitSummary {
+    bool timed_out = false;
+    int exit_code = 0;
+};
+std::string wait_json(const std::vector<SeenSession>& sessions, WaitSummary summary, WallTime now);
+std::string workers_json(const std::vector<WorkerView>& workers);
+// {"session_id", "duplicate", "key", "workspace", "tmux_session"}
+std::string submitted_json(const Submitted& submitted);
+// {"key": {"value": ..., "origin": ...}}, or without origins {"key": ...}
+std::string config_json(const std::map<std::string, io::ConfigValue>& values, bool origins);
+// A flat object of texts, in the order given.
+std::string fields_json(const std::vector<std::pair<std::string, std::string>>& fields);
+// {"checks": [{"name", "state", "text", "next_step"}], "ok": bool}
+struct CheckLine {
+    std::string name;
+    std::string state;  // ok, warn, fail
+    std::string text;
+    std::string next_step;  // empty when there is nothing to do
+};
+std::string checks_json(const std::vector<CheckLine>& checks);
+
+// The text of a JSON object of at most limits::kMetadataMax bytes, else bad_request.
+Status check_metadata(std::string_view text);
+
+}  // namespace iw::ctl
