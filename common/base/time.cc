@@ -58,18 +58,30 @@ std::string format_id_second(WallTime time) {
 }
 
 std::optional<WallTime> parse_utc(std::string_view text) {
+    constexpr std::size_t kWholeSize = 19;  // up to the seconds
     std::tm fields{};
-    const std::string copy(text);
-    const char* rest = strptime(copy.c_str(), "%Y-%m-%dT%H:%M:%S", &fields);
-    if (rest == nullptr) return std::nullopt;
+    const std::string whole(text.substr(0, kWholeSize));
+    const char* rest = strptime(whole.c_str(), "%Y-%m-%dT%H:%M:%S", &fields);
+    if (rest == nullptr || *rest != '\0') return std::nullopt;
+    const WallTime second = wall_from_ms(static_cast<std::int64_t>(timegm(&fields)) * 1000);
+    // strptime takes blanks, short numbers and the 31st of February; what is not written back the same was
+    // no such time.
+    if (format_utc(second) != whole + "Z") return std::nullopt;
+
+    std::string_view fraction = text.substr(kWholeSize);
+    if (fraction.empty() || fraction.back() != 'Z') return std::nullopt;
+    fraction.remove_suffix(1);
+    if (fraction.empty()) return second;
+    if (fraction.front() != '.' || fraction.size() == 1) return std::nullopt;
+    fraction.remove_prefix(1);
     std::int64_t ms = 0;
-    if (*rest == '.') {
-        std::int64_t scale = 100;
-        for (++rest; is_digit(*rest); ++rest, scale /= 10)
-            ms += (*rest - '0') * scale;
+    std::int64_t scale = 100;
+    for (const char c : fraction) {
+        if (!is_digit(c)) return std::nullopt;
+        ms += (c - '0') * scale;
+        scale /= 10;
     }
-    if (*rest != 'Z' || rest[1] != '\0') return std::nullopt;
-    return wall_from_ms(static_cast<std::int64_t>(timegm(&fields)) * 1000 + ms);
+    return second + Duration(ms);
 }
 
 std::string format_elapsed(Duration elapsed) {

@@ -36,8 +36,10 @@ std::string allowed_range(const ConfigKey& key) {
     const auto shown = [&](long long number) {
         return duration ? format_duration(Duration(number)) : std::to_string(number);
     };
-    if (key.max == 0) return "at least " + shown(key.min);
-    return "from " + shown(key.min) + " to " + shown(key.max);
+    if (key.max == 0) return shown(key.min) + " or more";
+    // A duration is more than zero anyway.
+    if (duration && key.min == 0) return "at most " + shown(key.max);
+    return shown(key.min) + " to " + shown(key.max);
 }
 
 bool in_range(const ConfigKey& key, long long number) {
@@ -48,7 +50,7 @@ Result<std::string> checked_integer(const ConfigKey& key, const Setting& setting
     long long number = 0;
     const bool whole = parse_int(setting.value, INT64_MIN, INT64_MAX, number) &&
                        (!setting.typed || setting.type == ConfigType::integer);
-    if (!whole) return bad_setting(setting, "must be a whole number " + allowed_range(key));
+    if (!whole) return bad_setting(setting, "must be a whole number, " + allowed_range(key));
     if (!in_range(key, number)) {
         return bad_setting(setting, "is " + setting.value + "; allowed is " + allowed_range(key));
     }
