@@ -166,6 +166,9 @@ struct LiveSession {
     bool assigned = false;  // the attempt of `fence` is unfinished
     WorkerName worker;
     std::string host;
+    // `state_id` that the worker was registered under when the attempt was assigned; empty: not known, taken
+    // for the one it has now. Another one means that its current process has never heard of the attempt.
+    std::string worker_state_id;
     std::optional<WallTime> started_at;
     std::string workspace;
     std::uint32_t platform_faults = 0;
