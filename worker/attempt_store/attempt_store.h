@@ -1,14 +1,15 @@
 #pragma once
 
-// What a worker and its launchers know about attempts, as one folder per attempt in the worker's state
-// directory: `attempts/<session>-<generation>-<attempt>/`. Each file is one fact, written once and synced with
-// its folder before anybody acts on it, so the folder is journal and outbox in one: what has to be reported
-// follows from which files are there.
+// What a worker and its launchers know about attempts, as one folder per attempt in the worker's
+// state directory: `attempts/<session>-<generation>-<attempt>/`. Each file is one fact, written
+// once and synced with its folder before anybody acts on it, so the folder is journal and outbox in
+// one: what has to be reported follows from which files are there.
 //
 //   assignment.json  worker   the assignment as received, without the prompt
 //   prompt.md        worker   the prompt, byte for byte
 //   launch.json      worker   what iexec is to run: the plan
-//   start            O_EXCL   the claim: iexec before it starts the agent, or the worker that declines or stops
+//   start            link(2)  the claim: iexec before it starts the agent, or the worker that
+//   declines or stops
 //                             it first; who does not get it runs nothing
 //   process.json     iexec    pid and start ticks of iexec and agent, once the agent runs
 //   stop.json        worker   a stop, before the first signal
@@ -18,7 +19,8 @@
 //   reported         worker   highest report number acknowledged
 //   closed           worker   closed report acknowledged: kept 7 days, then removed
 //
-// iexec and ilogd find the state directory in IW_WORKER_STATE (set for the tmux server), the attempt by name.
+// iexec and ilogd find the state directory in IW_WORKER_STATE (set for the tmux server), the
+// attempt by name.
 
 #include <sys/types.h>
 
@@ -39,11 +41,11 @@ namespace iw::worker {
 // What iexec runs, made by the worker from profile and assignment. No shell is involved.
 struct LaunchPlan {
     AttemptRef attempt;
-    std::string folder;      // the project's root: the agent's working directory
-    std::string workspace;   // output.log goes there
+    std::string folder;     // the project's root: the agent's working directory
+    std::string workspace;  // output.log goes there
     std::vector<std::string> argv;
     std::map<std::string, std::string> environment;  // complete: nothing is inherited
-    std::string stdin_file;  // empty: the terminal
+    std::string stdin_file;                          // empty: the terminal
     std::uint64_t log_bytes_max = 0;
     Duration stop_grace{0};
 };
@@ -89,6 +91,9 @@ struct AttemptFacts {
     std::optional<SessionView> outcome;
     std::uint32_t reported = 0;
     bool closed = false;
+    // The first file that could not be read, by name and why; its field is as if it were missing,
+    // so nothing may be started, reported or removed on these facts. Empty: all is well.
+    std::string error;
 };
 
 class AttemptStore {
@@ -97,8 +102,10 @@ class AttemptStore {
     static Result<AttemptStore> open(const std::string& state_folder);
 
     std::string folder(const AttemptRef& attempt) const;
-    // All attempts on disk, by name; a folder that cannot be read is an error that names it.
+    // All attempts on disk, by name. One that cannot be read whole carries an `error` and hides no
+    // other; folders in which nothing was recorded yet are left out.
     Result<std::vector<AttemptFacts>> load_all() const;
+    // not_found when there is none; io when one of its files cannot be read.
     Result<AttemptFacts> load(const AttemptRef& attempt) const;
 
     // Records assignment and prompt, synced. conflict when the attempt is known already.
@@ -108,14 +115,17 @@ class AttemptStore {
     // The exclusive start. conflict when somebody else holds it.
     Status claim(const AttemptRef& attempt, Claim claim, const std::string& reason);
     Status write_process(const AttemptRef& attempt, const ProcessRecord& record);
+    // Makes the folder of an attempt that is not known yet. An earlier stop stands, and is no
+    // error.
     Status write_stop(const AttemptRef& attempt, const StopRecord& record);
     // conflict when an exit record exists: the first one stands.
     Status write_exit(const AttemptRef& attempt, const ExitRecord& record);
-    Status write_log_done(const AttemptRef& attempt, std::uint64_t bytes_seen, std::uint64_t bytes_kept);
+    Status write_log_done(const AttemptRef& attempt, std::uint64_t bytes_seen,
+                          std::uint64_t bytes_kept);
     Status write_outcome(const AttemptRef& attempt, const SessionView& outcome);
     Status write_reported(const AttemptRef& attempt, std::uint32_t number);
     Status write_closed(const AttemptRef& attempt);
-    // Removes the folder; only of closed attempts.
+    // Removes the folder; only of closed attempts (conflict otherwise). Missing is fine.
     Status remove(const AttemptRef& attempt);
 
     std::optional<ProcessRecord> read_process(const AttemptRef& attempt) const;
@@ -127,7 +137,10 @@ class AttemptStore {
     static std::optional<AttemptRef> parse_name(const std::string& name);
 
   private:
-    explicit AttemptStore(std::string attempts_folder) : attempts_folder_(std::move(attempts_folder)) {}
+    Status make_folder(const AttemptRef& attempt);
+
+    explicit AttemptStore(std::string attempts_folder)
+        : attempts_folder_(std::move(attempts_folder)) {}
     std::string attempts_folder_;
 };
 
