@@ -1,7 +1,8 @@
 #include "common/io/processes.h"
 
 #include <signal.h>
-#include <sys/pidfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <vector>
 
@@ -50,13 +51,18 @@ bool is_running(const ProcessId& process) {
            stat->state != 'X';
 }
 
+// By number: the header of glibc 2.36 for these two cannot be used from C++.
+UniqueFd open_pidfd(pid_t pid) {
+    return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+}
+
 bool send_signal(const ProcessId& process, int signal) {
     if (process.pid <= 0) return false;
     // Opened first and compared after: from then on the descriptor means that process and no later
     // one.
-    const UniqueFd pidfd(::pidfd_open(process.pid, 0));
+    const UniqueFd pidfd = open_pidfd(process.pid);
     if (!pidfd.valid() || !is_running(process)) return false;
-    return ::pidfd_send_signal(pidfd.get(), signal, nullptr, 0) == 0;
+    return ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0) == 0;
 }
 
 }  // namespace iw::io

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/base/result.h"
+#include "common/io/unique_fd.h"
 
 namespace iw::io {
 
@@ -23,6 +24,9 @@ struct ProcessId {
 };
 std::optional<std::uint64_t> process_start_ticks(pid_t pid);
 bool is_running(const ProcessId& process);  // a zombie is not running
+// A descriptor that means this process as long as it is open, and is readable once it has ended;
+// not valid when there is no such process.
+UniqueFd open_pidfd(pid_t pid);
 // Sends only if the process is still the one that is meant (pidfd, checked against its start
 // ticks).
 bool send_signal(const ProcessId& process, int signal);

@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/mman.h>
-#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -178,7 +177,7 @@ CommandResult run_command(const std::vector<std::string>& argv,
     if (error != 0) return not_started(argv[0], error);
     output.write_end.reset();
     errors.write_end.reset();
-    child.exited = UniqueFd(::pidfd_open(child.pid, 0));
+    child.exited = open_pidfd(child.pid);
     child.output = std::move(output.read_end);
     child.errors = std::move(errors.read_end);
 

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -110,7 +109,7 @@ void ChildProcess::send_signal(int signal) const {
 
 std::optional<int> ChildProcess::wait_exit(Duration cap) {
     if (exit_code_ || pid_ == 0) return exit_code_;
-    const io::UniqueFd ended(::pidfd_open(pid_, 0));
+    const io::UniqueFd ended = io::open_pidfd(pid_);
     IW_CHECK(ended.valid());
     const Timestamp deadline = io::steady_now() + cap;
     pollfd item{ended.get(), POLLIN, 0};
