@@ -1,22 +1,26 @@
 #pragma once
 
-// The worker's private tmux server: display, input and attach. It is never asked how an agent ended; the
-// launcher's exit record says that. No text of users or paths reaches a tmux argument that tmux expands: only
-// session names, fixed words and argv behind `--`.
+// The worker's private tmux server: display, input and attach. It is never asked how an agent
+// ended; the launcher's exit record says that. No text of users or paths reaches a tmux argument
+// that tmux expands: only session names, fixed words and argv behind `--`.
 
+#include <initializer_list>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/ids.h"
 #include "common/base/result.h"
+#include "common/io/processes.h"
 
 namespace iw::worker {
 
 struct TmuxOptions {
-    std::string state_folder;   // the socket is <state_folder>/tmux.sock, the configuration beside it
-    std::string launcher;       // absolute path of iexec
-    std::string log_writer;     // absolute path of ilogd
+    std::string
+        state_folder;        // the socket is <state_folder>/tmux.sock, the configuration beside it
+    std::string launcher;    // absolute path of iexec
+    std::string log_writer;  // absolute path of ilogd
 };
 
 class Tmux {
@@ -24,11 +28,13 @@ class Tmux {
     // config when tmux is missing or too old (needs 3.2), or the socket's path is too long.
     static Result<Tmux> open(TmuxOptions options);
 
-    // Starts the server if none runs: from `/`, with a clean environment, outside the worker's own unit when
-    // systemd started the worker. Idempotent.
+    // Starts the server if none runs: from `/`, with a clean environment, in a process session of
+    // its own, outside the worker's own unit when systemd started the worker. Idempotent. A living
+    // server whose socket somebody removed gets a new one.
     Status start_server();
-    // One session `iw-<id>` whose pane runs `iexec <attempt name>`, its output piped to `ilogd <attempt name>`
-    // in the same command list, so that nothing is lost. conflict when a session of that name exists.
+    // One session `iw-<id>` whose pane runs `iexec <attempt name>`, its output piped to `ilogd
+    // <attempt name>` in the same command list, so that nothing is lost. conflict when a session of
+    // that name exists.
     Status start_session(const AttemptRef& attempt);
     // Missing is fine.
     Status kill_session(const SessionId& id);
@@ -45,8 +51,22 @@ class Tmux {
     const std::string& socket() const { return socket_; }
 
   private:
-    explicit Tmux(TmuxOptions options, std::string socket);
+    Tmux(TmuxOptions options, std::string program, std::string socket)
+        : options_(std::move(options)), program_(std::move(program)), socket_(std::move(socket)) {}
+
+    std::string configuration() const;
+    std::string server_file() const;
+    std::string log_file() const;
+    std::vector<std::string> environment() const;
+    std::vector<std::string> command(std::initializer_list<std::string> words) const;
+    io::CommandResult run(std::initializer_list<std::string> words) const;
+    std::optional<io::ProcessId> recorded_server() const;
+    Status record_server(int pid);
+    Status revive_socket(const io::ProcessId& server);
+    bool launch_server(std::vector<std::string> front);
+
     TmuxOptions options_;
+    std::string program_;  // path of tmux
     std::string socket_;
 };
 
