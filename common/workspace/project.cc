@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "common/base/text.h"
 #include "common/io/files.h"
 #include "common/workspace/workspace.h"
 
@@ -50,6 +51,28 @@ std::string find_project(const std::string& start) {
         folder = io::parent_folder(folder);
     }
     return {};
+}
+
+std::string plain_project_name(const std::string& text) {
+    constexpr std::size_t kNameMax = 64;
+    std::string name;
+    for (const char c : text.substr(0, kNameMax)) {
+        const bool fits = is_plain_name(std::string("x") + c);
+        if (fits || !name.empty()) name += fits ? c : '-';
+    }
+    while (!name.empty() && !is_plain_name(name))
+        name.erase(0, 1);
+    return name.empty() ? "project" : name;
+}
+
+std::string project_name(const std::string& root) {
+    constexpr std::size_t kFileMax = 4096;
+    const Result<std::string> text = io::read_file(root + "/scripts/ops/project-name", kFileMax);
+    if (text.ok()) {
+        const std::string line(trim(split(*text, '\n').front()));
+        if (is_plain_name(line)) return line;
+    }
+    return plain_project_name(io::base_name(root));
 }
 
 std::vector<SessionId> list_workspaces(const ProjectPaths& project) {

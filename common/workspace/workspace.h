@@ -49,6 +49,12 @@ Status create(const ProjectPaths& project, const SessionView& session, std::stri
 Status write_state(const ProjectPaths& project, const SessionView& session, bool tmux_active,
                    WallTime now);
 
+// The name of the project at `root`: the first line of <root>/scripts/ops/project-name (written by
+// `ictl init`), else made from the root's own name.
+std::string project_name(const std::string& root);
+// `text` as a plain name: what a name may not hold becomes '-'; "project" when nothing is left.
+std::string plain_project_name(const std::string& text);
+
 enum class LogWord { info, warn, error };
 // "[2025-11-18T15:10:00Z] [INFO] text", one line; to session.log (missing workspace: nothing is
 // written).
