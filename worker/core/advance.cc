@@ -1,0 +1,270 @@
+#include <algorithm>
+
+#include "worker/core/core_state.h"
+
+// What the facts of an attempt ask for next. At most one action with a result is under way for an
+// attempt; called after every step, so each branch must know from the facts that its work is done.
+
+namespace iw::worker {
+
+namespace {
+
+// iexec sends KILL after the grace time by itself; a launcher that has not ended this much later
+// hangs.
+constexpr Duration kLauncherPatience{30'000};
+
+}  // namespace
+
+void WorkerCore::State::advance(Attempt& attempt) {
+    if (attempt.busy) return;
+    attempt.wake.reset();
+    if (now_.steady < attempt.retry_at) {
+        attempt.wake = attempt.retry_at;
+        return;
+    }
+    if (attempt.facts.end) return advance_ended(attempt);
+    switch (attempt.facts.holder) {
+        case StartHolder::nobody:
+            return advance_unclaimed(attempt);
+        case StartHolder::launcher:
+            return advance_claimed(attempt);
+        case StartHolder::declined:
+            return advance_declined(attempt);
+        case StartHolder::stopped:
+            return record_end(attempt, EndFact{.cause = EndCause::stopped,
+                                               .exit_code = std::nullopt,
+                                               .stop_sent = true,
+                                               .reason = attempt.facts.holder_reason,
+                                               .evidence = "stopped before the agent was started",
+                                               .started_at = std::nullopt,
+                                               .ended_at = now_.wall});
+    }
+}
+
+// ---- Before the start
+// --------------------------------------------------------------------------------------
+
+void WorkerCore::State::advance_unclaimed(Attempt& attempt) {
+    const AttemptRef& ref = attempt.facts.attempt;
+    if (attempt.facts.outcome && !attempt.stop_wish) {
+        attempt.stop_wish = StopFact{.cause = Detail::killed, .reason = "the session has ended"};
+    }
+    if (attempt.stop_wish) {
+        return start_action(attempt,
+                            TakeClaim{ref, StartHolder::stopped, attempt.stop_wish->reason});
+    }
+    const bool overdue =
+        attempt.launched && now_.steady - attempt.launched_at > config_.claim_patience;
+    if (overdue && !attempt.decline)
+        attempt.decline = "its tmux session did not start the launcher";
+    const bool stale = attempt.dormant && now_.steady - attempt.dormant_since > config_.closed_kept;
+    if (stale && !attempt.decline) attempt.decline = "it was never assigned again";
+    if (attempt.decline || attempt.agent_fault) {
+        const std::string reason = attempt.decline.value_or(attempt.agent_fault.value_or(""));
+        return start_action(attempt, TakeClaim{ref, StartHolder::declined, reason});
+    }
+    if (attempt.dormant) {
+        attempt.wake = attempt.dormant_since + config_.closed_kept + Duration{1};
+        return;
+    }
+    if (attempt.launched) {
+        if (!check_session(attempt)) {
+            attempt.wake = std::min(attempt.next_check,
+                                    attempt.launched_at + config_.claim_patience + Duration{1});
+        }
+        return;
+    }
+    if (!may_start()) return make_dormant(attempt);
+    // Both would be called iw-<session>; the older attempt is stopped before long.
+    if (sibling_holds_session(attempt)) {
+        attempt.wake = now_.steady + Duration{1'000};
+        return;
+    }
+    start_action(attempt, Launch{*attempt.facts.assignment, view_of(attempt)});
+}
+
+bool WorkerCore::State::check_session(Attempt& attempt) {
+    if (now_.steady < attempt.next_check) return false;
+    start_action(attempt, CheckSession{attempt.facts.attempt});
+    return true;
+}
+
+bool WorkerCore::State::sibling_holds_session(const Attempt& attempt) const {
+    const SessionId& id = attempt.facts.attempt.session;
+    for (auto it = live_.lower_bound(AttemptRef{id, {}}); it != live_.end(); ++it) {
+        if (it->first.session != id) return false;
+        if (it->first != attempt.facts.attempt && it->second.holds_session()) return true;
+    }
+    return false;
+}
+
+void WorkerCore::State::make_dormant(Attempt& attempt) {
+    if (!attempt.dormant)
+        note(attempt.facts.attempt, "accepted", "dropped",
+             "not started; waits to be assigned again");
+    attempt.dormant = true;
+    attempt.dormant_since = now_.steady;
+    attempt.launched = false;
+    attempt.absent = 0;
+}
+
+void WorkerCore::State::advance_declined(Attempt& attempt) {
+    if (attempt.superseded || attempt.facts.outcome) return advance_ended(attempt);
+    if (!attempt.agent_fault) return;  // the report says it all
+    record_end(attempt, EndFact{.cause = EndCause::start_failed,
+                                .exit_code = std::nullopt,
+                                .stop_sent = false,
+                                .reason = *attempt.agent_fault,
+                                .evidence = "",
+                                .started_at = std::nullopt,
+                                .ended_at = now_.wall});
+}
+
+// ---- While it runs
+// -----------------------------------------------------------------------------------------
+
+void WorkerCore::State::advance_claimed(Attempt& attempt) {
+    const AttemptRef& ref = attempt.facts.attempt;
+    if (attempt.facts.started_at && !attempt.started_written) {
+        return start_action(attempt, WriteStarted{ref, view_of(attempt)});
+    }
+    if (attempt.other_boot) {
+        return record_end(attempt,
+                          lost_end(attempt, "the host was restarted since; no process lives on"));
+    }
+    // The broker has decided about a session whose agent still runs here.
+    if (attempt.facts.outcome && !attempt.facts.stop && !attempt.stop_wish) {
+        attempt.stop_wish = StopFact{.cause = Detail::killed, .reason = "the session has ended"};
+    }
+    if (attempt.stop_wish && !attempt.facts.stop) {
+        return start_action(attempt, RecordStop{ref, *attempt.stop_wish});
+    }
+    if (attempt.launcher_gone) return advance_tree(attempt);
+    if (attempt.facts.started_at) return advance_running(attempt);
+    if (!check_session(attempt)) attempt.wake = attempt.next_check;
+}
+
+void WorkerCore::State::advance_running(Attempt& attempt) {
+    if (attempt.facts.stop) return advance_stopping(attempt);
+    const AttemptRef& ref = attempt.facts.attempt;
+    const Duration timeout =
+        attempt.facts.assignment ? attempt.facts.assignment->timeout : limits::kRunTimeoutDefault;
+    const bool timed = timeout > Duration{0};
+    if (timed && now_.steady >= attempt.started + timeout) {
+        const auto seconds = [](Duration duration) {
+            return std::to_string(duration.count() / 1000) + "s";
+        };
+        const std::string elapsed = seconds(now_.steady - attempt.started);
+        attempt.stop_wish =
+            StopFact{.cause = Detail::timeout, .reason = "Timeout (" + elapsed + ")"};
+        emit(NoteSession{ref.session, NoteLevel::warn,
+                         "Session timeout: " + ref.session.str() + " (" + elapsed + " > " +
+                             seconds(timeout) + ")"});
+        return start_action(attempt, RecordStop{ref, *attempt.stop_wish});
+    }
+    if (now_.steady >= attempt.next_measure) {
+        attempt.next_measure = now_.steady + config_.disk_interval;
+        emit(MeasureDisk{ref});
+    }
+    attempt.wake =
+        timed ? std::min(attempt.started + timeout, attempt.next_measure) : attempt.next_measure;
+}
+
+void WorkerCore::State::advance_stopping(Attempt& attempt) {
+    const AttemptRef& ref = attempt.facts.attempt;
+    if (!attempt.signalled) {
+        attempt.signalled = true;
+        attempt.kill_launcher_at = now_.steady + config_.stop_grace + kLauncherPatience;
+        emit(SignalLauncher{.attempt = ref, .kill = false});
+    } else if (now_.steady >= attempt.kill_launcher_at) {
+        attempt.kill_launcher_at = now_.steady + kLauncherPatience;
+        emit(SignalLauncher{.attempt = ref, .kill = true});
+    }
+    attempt.wake = attempt.kill_launcher_at;
+}
+
+void WorkerCore::State::advance_tree(Attempt& attempt) {
+    const AttemptRef& ref = attempt.facts.attempt;
+    if (!attempt.tree_term_sent) {
+        attempt.tree_term_sent = true;
+        attempt.tree_kill_at = now_.steady + config_.stop_grace;
+        return start_action(attempt, SignalTree{ref, TreeSignal::term});
+    }
+    if (now_.steady < attempt.tree_next) {
+        attempt.wake = attempt.tree_next;
+        return;
+    }
+    if (now_.steady < attempt.tree_kill_at)
+        return start_action(attempt, SignalTree{ref, TreeSignal::look});
+    ++attempt.tree_kills;
+    start_action(attempt, SignalTree{ref, TreeSignal::kill});
+}
+
+EndFact WorkerCore::State::lost_end(const Attempt& attempt, const std::string& evidence) const {
+    const bool stopped = attempt.facts.stop.has_value();
+    return EndFact{.cause = stopped ? EndCause::stopped : EndCause::lost,
+                   .exit_code = std::nullopt,
+                   .stop_sent = stopped,
+                   .reason = stopped ? attempt.facts.stop->reason
+                                     : "its launcher ended without an exit record",
+                   .evidence = evidence,
+                   .started_at = attempt.facts.started_at,
+                   .ended_at = now_.wall};
+}
+
+void WorkerCore::State::record_end(Attempt& attempt, EndFact end) {
+    start_action(attempt, RecordEnd{attempt.facts.attempt, std::move(end)});
+}
+
+// ---- After its end
+// -----------------------------------------------------------------------------------------
+
+void WorkerCore::State::advance_ended(Attempt& attempt) {
+    const AttemptRef& ref = attempt.facts.attempt;
+    const AttemptSnapshot& facts = attempt.facts;
+    const bool ran = facts.holder == StartHolder::launcher;
+    if (ran && facts.started_at && !attempt.started_written && !facts.outcome) {
+        return start_action(attempt, WriteStarted{ref, view_of(attempt)});
+    }
+    if (!attempt.session_killed && (ran || attempt.launched)) {
+        const Timestamp patience = attempt.end_seen + config_.log_patience;
+        if (ran && !facts.log_done && now_.steady < patience) {
+            attempt.wake = patience;
+            return;
+        }
+        attempt.session_killed = true;
+        emit(KillSession{ref});
+    }
+    if (attempt.superseded) return close_locally(attempt);
+    if (facts.outcome) {
+        if (attempt.final_written) return;
+        const SessionStatus before =
+            facts.outcome->started_at ? SessionStatus::running : SessionStatus::created;
+        return start_action(attempt, WriteFinal{ref, *facts.outcome, before});
+    }
+    if (attempt.deliverables) return;
+    const AgentName agent = facts.assignment ? facts.assignment->agent : AgentName{};
+    start_action(attempt, Judge{ref, agent, *facts.end});
+}
+
+void WorkerCore::State::advance_foreign(const AttemptRef& ref, ForeignEnd& end) {
+    if (end.written || end.busy || now_.steady < end.retry_at) return;
+    end.busy = true;
+    const SessionStatus before =
+        end.outcome.started_at ? SessionStatus::running : SessionStatus::created;
+    emit(WriteFinal{ref, end.outcome, before});
+}
+
+void WorkerCore::State::close_locally(Attempt& attempt) {
+    const AttemptRef ref = attempt.facts.attempt;
+    note(ref, std::string(name(phase_of(attempt))), "closed",
+         attempt.superseded ? "superseded" : "");
+    emit(RecordReported{ref, 3});
+    emit(RecordClosed{ref});
+    const Timestamp until = now_.steady + config_.closed_kept;
+    closed_[ref] = until;
+    forget_.insert({until, ref});
+    live_.erase(ref);
+}
+
+}  // namespace iw::worker

@@ -1,0 +1,100 @@
+#include "worker/core/attempt.h"
+
+#include <algorithm>
+
+#include "common/base/limits.h"
+
+namespace iw::worker {
+
+namespace {
+
+constexpr Duration kRepeatFirst{10'000};
+constexpr Duration kRepeatLast{60'000};
+constexpr Duration kRetryFirst{1'000};
+constexpr Duration kRetryLast{60'000};
+
+}  // namespace
+
+Duration next_pause(Duration pause, Duration first, Duration last) {
+    return pause < first ? first : std::min(pause * 2, last);
+}
+
+void SendState::sent(std::uint64_t current_link, Timestamp now) {
+    // Over a new connection the first repeat comes early again.
+    pause = next_pause(link == current_link ? pause : Duration{0}, kRepeatFirst, kRepeatLast);
+    link = current_link;
+    next_at = now + pause;
+}
+
+bool Attempt::holds_session() const {
+    return !session_killed && (launched || facts.holder == StartHolder::launcher);
+}
+
+void Attempt::fail(Timestamp now) {
+    retry_pause = next_pause(retry_pause, kRetryFirst, kRetryLast);
+    retry_at = now + retry_pause;
+}
+
+void Attempt::succeed() {
+    retry_pause = Duration{0};
+    retry_at = Timestamp{};
+}
+
+AttemptPhase phase_of(const Attempt& attempt) {
+    const AttemptSnapshot& facts = attempt.facts;
+    if (facts.closed_at) return AttemptPhase::closed;
+    if (facts.outcome) return AttemptPhase::closing;
+    if (facts.end || facts.holder == StartHolder::stopped) return AttemptPhase::ended;
+    if (facts.holder == StartHolder::declined) {
+        return attempt.agent_fault ? AttemptPhase::ended : AttemptPhase::declined;
+    }
+    return facts.started_at ? AttemptPhase::running : AttemptPhase::accepted;
+}
+
+bool report_due(const Attempt& attempt, std::uint32_t number) {
+    const AttemptSnapshot& facts = attempt.facts;
+    if (facts.reported >= number || attempt.superseded) return false;
+    if (number == 3) return facts.outcome && attempt.final_written;
+    if (facts.outcome) return false;
+    if (number == 2) return facts.end && attempt.deliverables;
+    if (facts.started_at) return attempt.started_written;
+    return facts.holder == StartHolder::declined && !facts.end && !attempt.agent_fault;
+}
+
+EndedReport ended_report(const Attempt& attempt, Duration clock_offset,
+                         const std::string& workspace) {
+    const EndFact& end = *attempt.facts.end;
+    EndedReport report;
+    report.cause = end.cause;
+    report.reason = end.reason;
+    report.exit_code = end.exit_code;
+    // Which came first decides: a stop that was sent before the end makes it a stop, whatever the
+    // exit code.
+    if (end.stop_sent && attempt.facts.stop) {
+        const StopFact& stop = *attempt.facts.stop;
+        const bool disk = stop.cause == Detail::disk_limit;
+        report.cause = disk ? EndCause::disk_limit : EndCause::stopped;
+        report.stop_cause = disk ? Detail::killed : stop.cause;
+        report.reason = stop.reason;
+    }
+    const std::optional<WallTime> started =
+        end.started_at ? end.started_at : attempt.facts.started_at;
+    if (started) report.started_at = *started + clock_offset;
+    report.ended_at = end.ended_at + clock_offset;
+    report.workspace = workspace;
+    report.evidence = end.evidence;
+    if (attempt.deliverables) {
+        const Deliverables& deliverables = *attempt.deliverables;
+        report.success = report.cause == EndCause::exited && deliverables.success;
+        if (report.reason.empty() && !report.success) report.reason = deliverables.reason;
+        report.result_status = deliverables.result_status;
+        report.result_size = deliverables.result_size;
+        report.result_sha256 = deliverables.result_sha256;
+        report.result_inline = deliverables.result_inline;
+        report.result = deliverables.result;
+    }
+    report.reason.resize(std::min(report.reason.size(), limits::kReasonMax));
+    return report;
+}
+
+}  // namespace iw::worker

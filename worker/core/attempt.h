@@ -1,0 +1,95 @@
+#pragma once
+
+// One attempt as the core holds it: the facts of its files, and what is under way that a restart
+// may forget.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "common/base/time.h"
+#include "common/messages/messages.h"
+#include "worker/core/event.h"
+
+namespace iw::worker {
+
+// When a report was last sent, and over which connection: a new one makes everything due again.
+struct SendState {
+    std::uint64_t link = 0;
+    Timestamp next_at;
+    Duration pause{0};
+
+    bool due(std::uint64_t current_link, Timestamp now) const {
+        return link != current_link || now >= next_at;
+    }
+    void sent(std::uint64_t current_link, Timestamp now);
+    void repeat_now() { link = 0; }
+};
+
+// A pause that doubles from `first` to `last`.
+Duration next_pause(Duration pause, Duration first, Duration last);
+
+struct Attempt {
+    AttemptSnapshot facts;
+
+    bool busy = false;  // an action is under way whose result comes as an event
+    Timestamp retry_at;
+    Duration retry_pause{0};
+    std::optional<Timestamp> wake;  // when time alone makes a difference
+
+    // Before the start. A dormant attempt is on disk, was never launched, and waits for the broker
+    // to assign it once more; it is not listed, so that the broker does.
+    bool dormant = false;
+    Timestamp dormant_since;
+    bool launched = false;
+    Timestamp launched_at;
+    Timestamp next_check;
+    Duration check_pause{0};
+    int absent = 0;                          // tmux said so this often in a row
+    std::optional<std::string> decline;      // this worker cannot: the reason
+    std::optional<std::string> agent_fault;  // nobody can: the reason
+    std::optional<StopFact> stop_wish;       // not recorded yet
+
+    // While it runs.
+    bool started_written = false;
+    bool launcher_gone = false;
+    bool other_boot = false;
+    Timestamp started;
+    Timestamp next_measure;
+    bool disk_warned = false;
+    bool signalled = false;
+    Timestamp kill_launcher_at;
+
+    // A tree without its launcher.
+    bool tree_term_sent = false;
+    Timestamp tree_next;
+    Timestamp tree_kill_at;
+    Duration tree_pause{0};
+    int tree_kills = 0;
+
+    // After its end.
+    Timestamp end_seen;
+    bool session_killed = false;
+    std::optional<Deliverables> deliverables;
+    bool superseded = false;
+    bool final_written = false;
+    std::array<SendState, 3> sent;  // by report number less one
+
+    bool unclaimed() const { return facts.holder == StartHolder::nobody; }
+    bool holds_session() const;
+    void fail(Timestamp now);
+    void succeed();
+};
+
+AttemptPhase phase_of(const Attempt& attempt);
+// The number of the report that the facts ask for and the broker has not acknowledged; nothing when
+// there is none. Number 1 comes before 2, 2 before 3.
+bool report_due(const Attempt& attempt, std::uint32_t number);
+// How the attempt ended, with the stop that this worker recorded taken into account. Times are
+// moved by `clock_offset` from this machine's wall clock to the broker's.
+EndedReport ended_report(const Attempt& attempt, Duration clock_offset,
+                         const std::string& workspace);
+
+}  // namespace iw::worker

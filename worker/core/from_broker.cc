@@ -1,0 +1,321 @@
+#include <algorithm>
+
+#include "worker/core/core_state.h"
+
+// What the broker says, and what is said to it.
+
+namespace iw::worker {
+
+namespace {
+
+// A report message stays well under limits::kMessageMax: the results in it and this much for all
+// the rest.
+constexpr std::size_t kReportBytesMax = 3u << 20;
+constexpr std::size_t kReportOverhead = 8u << 10;
+
+std::size_t size_of(const Report& report) {
+    const auto* ended = std::get_if<EndedReport>(&report.body);
+    return kReportOverhead + (ended != nullptr ? ended->result.size() + ended->evidence.size() : 0);
+}
+
+}  // namespace
+
+// ---- Link
+// --------------------------------------------------------------------------------------------------
+
+bool WorkerCore::State::hear() {
+    // The silence is measured before this message counts: one that waited in the buffer of a frozen
+    // worker says nothing about now, and the broker may have given the session away since.
+    if (link_.heard(now_.steady)) return true;
+    lose_link("the broker was not heard in time");
+    return false;
+}
+
+void WorkerCore::State::lose_link(const std::string& why) {
+    link_.lost(now_.steady);
+    emit(Reconnect{});
+    emit(Transition{.subject = "link", .from = "up", .to = "down", .why = why});
+    for (auto& [ref, attempt] : live_) {
+        if (attempt.unclaimed() && !attempt.launched && !attempt.busy) make_dormant(attempt);
+    }
+}
+
+void WorkerCore::State::tick_link() {
+    switch (link_.due(now_.steady)) {
+        case Link::Step::nothing:
+            return;
+        case Link::Step::hello:
+            send_hello();
+            return;
+        case Link::Step::heartbeat:
+            send_heartbeat();
+            return;
+        case Link::Step::give_up_greeting:
+            link_.greeting_given_up(now_.steady);
+            emit(Reconnect{});
+            return;
+        case Link::Step::lost:
+            lose_link("the broker is silent");
+            send_hello();
+            return;
+    }
+}
+
+void WorkerCore::State::send_hello() {
+    link_.hello_sent(now_.steady);
+    offer_sent_ = offer_;
+    emit(SendHello{WorkerHello{.name = config_.name,
+                               .host = config_.host,
+                               .root = config_.root,
+                               .project = config_.project,
+                               .state_id = config_.state_id,
+                               .start_count = config_.start_count,
+                               .boot_id = config_.boot_id,
+                               .slots = config_.slots,
+                               .agents = config_.agents,
+                               .labels = config_.labels,
+                               .inventory = inventory()}});
+}
+
+void WorkerCore::State::send_heartbeat() {
+    link_.heartbeat_sent(now_.steady);
+    HeartbeatRequest heartbeat{
+        .attempts = inventory(), .agents = std::nullopt, .slots = std::nullopt};
+    // Repeated until an answer shows that it arrived.
+    if (offer_known_ != offer_) {
+        heartbeat.agents = config_.agents;
+        heartbeat.slots = config_.slots;
+    }
+    offer_sent_ = offer_;
+    emit(SendHeartbeat{std::move(heartbeat)});
+}
+
+void WorkerCore::State::on(WelcomeEvent event) {
+    const bool first = !link_.up();
+    link_.welcomed(now_.steady, now_.wall, event.welcome);
+    offer_known_ = offer_sent_;
+    if (first) {
+        emit(Transition{.subject = "link",
+                        .from = "down",
+                        .to = "up",
+                        .why = "welcomed, epoch " + event.welcome.epoch});
+    }
+}
+
+void WorkerCore::State::on(RefusedEvent event) {
+    link_.refused(now_.steady);
+    emit(Transition{
+        .subject = "link", .from = "greeting", .to = "refused", .why = event.error.message});
+}
+
+void WorkerCore::State::on(NoSessionEvent) {
+    link_.no_session(now_.steady);
+}
+
+void WorkerCore::State::on(NotSentEvent) {
+    link_.not_sent(now_.steady);
+}
+
+void WorkerCore::State::on(HeardEvent) {
+    hear();
+}
+
+void WorkerCore::State::on(HeartbeatAnsweredEvent event) {
+    if (!hear()) return;
+    if (to_ms(event.reply.time) > 0) link_.clock(now_.steady, event.reply.time);
+    offer_known_ = offer_sent_;
+    for (const StopOrder& order : event.reply.stops)
+        wish_stop(order);
+}
+
+// ---- Assignments, stops, closes
+// ----------------------------------------------------------------------------
+
+void WorkerCore::State::on(AssignEvent event) {
+    // Without a welcome of its own an assignment is from before; the broker sends it again.
+    if (!hear() || !may_start()) return;
+    for (Assignment& assignment : event.assignments)
+        assign(std::move(assignment));
+}
+
+void WorkerCore::State::assign(Assignment assignment) {
+    const AttemptRef ref{assignment.session, assignment.fence};
+    if (ref.fence.attempt == 0) return;
+    if (closed_.contains(ref)) {
+        forget_.erase({closed_.at(ref), ref});
+        closed_.erase(ref);
+        emit(ReopenAttempt{ref});
+        return;
+    }
+    if (Attempt* known = find(ref)) {
+        // Started at most once: a known attempt is answered with its state. Only one that was never
+        // launched is taken up again.
+        for (SendState& sent : known->sent)
+            sent.repeat_now();
+        known->dormant = false;
+        if (known->facts.assignment || known->busy) return;
+    }
+    Attempt& attempt = live_[ref];
+    attempt.facts.attempt = ref;
+    if (attempt.decline || attempt.stop_wish || !attempt.unclaimed()) return;
+    const Origin here{config_.host, config_.root};
+    if (!assignment.origin.empty() && assignment.origin != here) {
+        attempt.decline = "its workspace is at " + assignment.origin.host + ":" +
+                          assignment.origin.root + ", this worker serves " + here.host + ":" +
+                          here.root;
+        return;
+    }
+    attempt.facts.assignment = assignment;
+    attempt.facts.assignment->prompt.clear();
+    note(ref, "", "accepted", "");
+    start_action(attempt, AcceptAssignment{std::move(assignment)});
+}
+
+void WorkerCore::State::on(StopEvent event) {
+    if (!hear()) return;
+    for (const StopOrder& order : event.stops)
+        wish_stop(order);
+}
+
+void WorkerCore::State::wish_stop(const StopOrder& order) {
+    const AttemptRef ref{order.session, order.fence};
+    if (ref.fence.attempt == 0) return;
+    if (closed_.contains(ref)) {
+        forget_.erase({closed_.at(ref), ref});
+        closed_.erase(ref);
+        emit(ReopenAttempt{ref});
+        return;
+    }
+    // An unknown attempt too: its assignment may still be under way, and must find the start taken.
+    Attempt& attempt = live_[ref];
+    attempt.facts.attempt = ref;
+    if (attempt.facts.end || attempt.facts.outcome || attempt.facts.holder == StartHolder::declined)
+        return;
+    if (attempt.facts.stop || attempt.stop_wish) return;
+    attempt.stop_wish = StopFact{.cause = order.cause, .reason = order.reason};
+}
+
+void WorkerCore::State::on(CloseEvent event) {
+    if (!hear()) return;
+    for (Outcome& outcome : event.outcomes)
+        close(std::move(outcome));
+}
+
+void WorkerCore::State::close(Outcome outcome) {
+    const AttemptRef ref{outcome.session.id, {outcome.session.generation, outcome.session.attempt}};
+    Attempt* attempt = find(ref);
+    if (attempt == nullptr) {
+        ForeignEnd& end = foreign_[ref];
+        if (end.outcome.id.empty()) end.outcome = std::move(outcome.session);
+        end.sent.repeat_now();
+        return;
+    }
+    attempt->sent[2].repeat_now();
+    if (attempt->facts.outcome || attempt->busy) return;
+    start_action(*attempt, RecordOutcome{ref, outcome.session});
+    attempt->facts.outcome = std::move(outcome.session);
+}
+
+// ---- Reports
+// -----------------------------------------------------------------------------------------------
+
+Report WorkerCore::State::make_report(const Attempt& attempt, std::uint32_t number) const {
+    const AttemptRef& ref = attempt.facts.attempt;
+    Report report{
+        .session = ref.session, .fence = ref.fence, .number = number, .body = ClosedReport{}};
+    if (number == 2) report.body = ended_report(attempt, clock_offset(), workspace_of(attempt));
+    if (number == 1 && attempt.facts.started_at) {
+        report.body = StartedReport{.started_at = *attempt.facts.started_at + clock_offset(),
+                                    .workspace = workspace_of(attempt)};
+    } else if (number == 1) {
+        report.body = DeclinedReport{.cause = Detail::start_failed,
+                                     .platform_fault = true,
+                                     .reason = attempt.facts.holder_reason};
+    }
+    return report;
+}
+
+void WorkerCore::State::send_reports() {
+    if (!link_.up()) return;
+    SendReports batch;
+    std::size_t bytes = 0;
+    const auto add = [&](Report report) {
+        const std::size_t size = size_of(report);
+        const bool full =
+            batch.reports.size() == limits::kReportBatchMax || bytes + size > kReportBytesMax;
+        if (full && !batch.reports.empty()) {
+            emit(std::exchange(batch, {}));
+            bytes = 0;
+        }
+        bytes += size;
+        batch.reports.push_back(std::move(report));
+    };
+    for (auto& [ref, attempt] : live_) {
+        for (std::uint32_t number = 1; number <= 3; ++number) {
+            SendState& sent = attempt.sent[number - 1];
+            if (!report_due(attempt, number) || !sent.due(link_.serial(), now_.steady)) continue;
+            add(make_report(attempt, number));
+            sent.sent(link_.serial(), now_.steady);
+        }
+    }
+    for (auto& [ref, end] : foreign_) {
+        if (!end.written || !end.sent.due(link_.serial(), now_.steady)) continue;
+        add(Report{
+            .session = ref.session, .fence = ref.fence, .number = 3, .body = ClosedReport{}});
+        end.sent.sent(link_.serial(), now_.steady);
+    }
+    if (!batch.reports.empty()) emit(std::move(batch));
+}
+
+void WorkerCore::State::on(AcksEvent event) {
+    if (!hear()) return;
+    for (ReportAck& ack : event.acks)
+        take_ack(std::move(ack));
+}
+
+void WorkerCore::State::take_ack(ReportAck ack) {
+    const AttemptRef ref{ack.session, ack.fence};
+    Attempt* attempt = find(ref);
+    if (attempt == nullptr) {
+        // Whatever the answer is: the files are written, and a broker that wants more asks again.
+        if (ack.number == 3) foreign_.erase(ref);
+        return;
+    }
+    if (ack.error) return take_bad_ack(*attempt, ack);
+    if (!report_due(*attempt, ack.number)) return;
+    if (ack.number == 2 && ack.outcome) {
+        if (attempt->busy) return;  // repeated later
+        start_action(*attempt, RecordOutcome{ref, ack.outcome->session});
+        attempt->facts.outcome = std::move(ack.outcome->session);
+        return;
+    }
+    attempt->facts.reported = ack.number;
+    const bool goes_on = ack.number == 1 && attempt->facts.started_at;
+    if (goes_on) {
+        emit(RecordReported{ref, ack.number});
+        return;
+    }
+    // Declined, closed, or ended and put back into the queue: nothing is left to be said.
+    close_locally(*attempt);
+}
+
+void WorkerCore::State::take_bad_ack(Attempt& attempt, const ReportAck& ack) {
+    const bool final_word = ack.error->code == ErrorCode::stale_fence ||
+                            ack.error->code == ErrorCode::gone ||
+                            (ack.error->code == ErrorCode::conflict && attempt.facts.end);
+    note(attempt.facts.attempt, "report " + std::to_string(ack.number),
+         std::string(name(ack.error->code)), ack.error->message);
+    // Anything else may be answered otherwise later; the report stays due.
+    if (final_word) supersede(attempt);
+}
+
+void WorkerCore::State::supersede(Attempt& attempt) {
+    attempt.superseded = true;
+    const bool may_run = attempt.facts.holder == StartHolder::launcher && !attempt.facts.end;
+    if (may_run && !attempt.facts.stop && !attempt.stop_wish) {
+        attempt.stop_wish =
+            StopFact{.cause = Detail::killed, .reason = "another attempt took over"};
+    }
+}
+
+}  // namespace iw::worker
