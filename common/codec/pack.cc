@@ -271,12 +271,8 @@ void Writer::put_array(std::size_t count) {
     with_packer(out_, [&](auto& packer) { packer.pack_array(wire_size(count)); });
 }
 
-void Writer::put_text_map(const TextMap& value) {
-    with_packer(out_, [&](auto& packer) { packer.pack_map(wire_size(value.size())); });
-    for (const auto& [key, text] : value) {
-        put_text(key);
-        put_text(text);
-    }
+void Writer::put_map(std::size_t count) {
+    with_packer(out_, [&](auto& packer) { packer.pack_map(wire_size(count)); });
 }
 
 Writer::Open Writer::begin_map() {
@@ -334,25 +330,31 @@ Status Document::parse(std::string_view bytes) {
     return Done{};
 }
 
-std::string_view Document::salvage(std::string_view name) const {
-    if (nodes_.empty() || nodes_.front().kind != Node::Kind::map) return {};
+const Node* Document::find(std::string_view name) const {
+    if (nodes_.empty() || nodes_.front().kind != Node::Kind::map) return nullptr;
     std::size_t at = 1;
     while (at + 1 < nodes_.size()) {
-        const Node& key = nodes_[at];
         const Node& value = nodes_[at + 1];
-        const bool text = value.kind == Node::Kind::text || value.kind == Node::Kind::bytes;
-        if (text && key.view() == name) return value.view();
-        if (value.end == 0) return {};
+        if (nodes_[at].view() == name) return &value;
+        if (value.end == 0) return nullptr;
         at = value.end;
     }
-    return {};
+    return nullptr;
+}
+
+std::string_view Document::salvage(std::string_view name) const {
+    const Node* node = find(name);
+    const bool readable =
+        node != nullptr && (node->kind == Node::Kind::text || node->kind == Node::Kind::bytes);
+    return readable ? node->view() : std::string_view();
 }
 
 std::string Where::path() const {
     std::string path = outer == nullptr ? std::string() : outer->path();
     if (index) return path + "[" + std::to_string(*index) + "]";
     if (!path.empty() && !field.empty()) path += '.';
-    return path.append(field);
+    // Keys of labels are a peer's choice and can be long.
+    return path.append(field.substr(0, kQuotedMax));
 }
 
 void Reading::fail(const Where& where, ErrorCode code, std::string_view text) {
@@ -368,15 +370,14 @@ void Reading::fail(const Where& where, ErrorCode code, std::string_view text) {
 // ---- Reading
 // --------------------------------------------------------------------------------------------
 
-Reader::Reader(Reading& reading, const Node& map, const Where& where)
-    : reading_(reading),
-      where_(where),
-      nodes_(reading.document.root()),
-      entries_(map.size),
-      first_(static_cast<std::uint32_t>(&map - nodes_) + 1),
-      end_(map.end),
-      cursor_(first_) {
-    IW_CHECK(map.kind == Node::Kind::map);
+Reader::Reader(Reading& reading, const Node* map, const Where& where)
+    : reading_(reading), where_(where), nodes_(reading.document.root()) {
+    if (map == nullptr) return;
+    IW_CHECK(map->kind == Node::Kind::map);
+    entries_ = map->size;
+    first_ = static_cast<std::uint32_t>(map - nodes_) + 1;
+    end_ = map->end;
+    cursor_ = first_;
 }
 
 const Node* Reader::take(std::string_view field, bool needed) {
@@ -467,12 +468,8 @@ bool Reader::get_uint(const Node& node, const Where& where, std::uint64_t& value
 }
 
 bool Reader::get_wall(const Node& node, const Where& where, WallTime& value) {
-    constexpr std::int64_t kMin = std::numeric_limits<std::int64_t>::min();
-    constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
-    // A record's time is what this program once wrote; only a peer's can be absurd.
-    const bool own = reading_.source == Source::record;
     std::int64_t ms = 0;
-    if (!get_int(node, where, ms, own ? kMin : 0, own ? kMax : kWallMax)) return false;
+    if (!get_int(node, where, ms, 0, kWallMax)) return false;
     value = wall_from_ms(ms);
     return true;
 }
@@ -515,29 +512,6 @@ bool Reader::keeps_to(const Rule& rule, const Node& node, const Where& where) {
         reading_.fail(where, ErrorCode::bad_request,
                       quoted(text) + " must be " + std::string(rule.form_text));
         return false;
-    }
-    return true;
-}
-
-bool Reader::get_digest(const Node& node, const Where& where, Digest& value) {
-    if (node.kind != Node::Kind::bytes || node.size != value.size()) {
-        reading_.fail(where, ErrorCode::bad_request, "must be 32 bytes (bin)");
-        return false;
-    }
-    std::memcpy(value.data(), node.value.data, value.size());
-    return true;
-}
-
-bool Reader::get_text_map(const Node& node, const Where& where, TextMap& value, const Rule& rule) {
-    if (!is_map(node, where) || !has_count(node, where, rule)) return false;
-    value.clear();
-    const Node* key = &node + 1;
-    for (std::uint32_t i = 0; i < node.size; ++i) {
-        const Where entry{&where, key->view().substr(0, kQuotedMax)};
-        std::string name;
-        if (!get_text(*key, entry, name, rule)) return false;
-        if (!get_text(key[1], entry, value[std::move(name)], rule)) return false;
-        key = nodes_ + key[1].end;
     }
     return true;
 }

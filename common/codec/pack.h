@@ -17,11 +17,10 @@
 //   one_of(name, variant)             the alternative's kind_name() under `name`, its fields beside
 //   it check(holds, name, text)          a rule between fields; a request that breaks it is refused
 // Members may be integers, bool, text, strong strings, enums (by name), Duration, WallTime, SHA-256
-// arrays, structs with fields, and optional, vector and map<string, string> of these. Broker
+// arrays, structs with fields, and optional, vector and map<string, ...> of these. Broker
 // records are packed with this too. msgpack itself stays in pack.cc; nothing here throws but for
 // lack of memory.
 
-#include <array>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -49,8 +48,7 @@ namespace iw::codec {
 // checked always.
 enum class Source {
     request,  // every Rule holds; unknown words of enums are refused
-    reply,   // no Rule, so that a newer broker can raise a limit; unknown words become the fallback
-    record,  // no Rule: what was committed must be readable for ever; unknown words are refused
+    reply,  // no Rule, so that a newer broker can raise a limit; unknown words become the fallback
 };
 
 // What a request's field must keep to. Bytes and form are those of each text, also inside vectors
@@ -70,9 +68,6 @@ inline constexpr Rule kAnything{};
 template <typename T, typename U>
 concept Of = std::same_as<std::remove_const_t<T>, U>;
 
-using Digest = std::array<std::uint8_t, 32>;
-using TextMap = std::map<std::string, std::string>;
-
 template <typename T>
 inline constexpr bool kIsStrong = false;
 template <typename Tag>
@@ -87,11 +82,15 @@ template <typename T>
 inline constexpr bool kIsVector<std::vector<T>> = true;
 
 template <typename T>
+inline constexpr bool kIsMap = false;
+template <typename T>
+inline constexpr bool kIsMap<std::map<std::string, T>> = true;
+
+template <typename T>
 inline constexpr bool kIsText = std::same_as<T, std::string> || kIsStrong<T>;
 template <typename T>
-inline constexpr bool kIsPlain =
-    std::integral<T> || std::is_enum_v<T> || kIsText<T> || std::same_as<T, Duration> ||
-    std::same_as<T, WallTime> || std::same_as<T, Digest> || std::same_as<T, TextMap>;
+inline constexpr bool kIsPlain = std::integral<T> || std::is_enum_v<T> || kIsText<T> ||
+                                 std::same_as<T, Duration> || std::same_as<T, WallTime>;
 
 // The words of enums. An ErrorCode is never unknown: a newer peer's code is read as INTERNAL.
 std::optional<SessionStatus> parse_word(std::string_view text, std::type_identity<SessionStatus>);
@@ -152,7 +151,7 @@ class Writer {
     void put_text(std::string_view value);
     void put_bytes(std::string_view value);
     void put_array(std::size_t count);
-    void put_text_map(const TextMap& value);
+    void put_map(std::size_t count);
 
     // The map that fields written in between belong to.
     struct Open {
@@ -173,7 +172,7 @@ class Writer {
 
 template <typename T>
 bool Writer::is_nothing(const T& value) {
-    if constexpr (kIsText<T> || kIsVector<T> || std::same_as<T, TextMap>) {
+    if constexpr (kIsText<T> || kIsVector<T> || kIsMap<T>) {
         return value.empty();
     } else if constexpr (kIsOptional<T>) {
         return !value.has_value();
@@ -200,10 +199,12 @@ void Writer::put(const T& value) {
         put_text(value);
     } else if constexpr (kIsStrong<T>) {
         put_text(value.str());
-    } else if constexpr (std::same_as<T, Digest>) {
-        put_bytes(std::string_view(reinterpret_cast<const char*>(value.data()), value.size()));
-    } else if constexpr (std::same_as<T, TextMap>) {
-        put_text_map(value);
+    } else if constexpr (kIsMap<T>) {
+        put_map(value.size());
+        for (const auto& [key, element] : value) {
+            put_text(key);
+            put(element);
+        }
     } else if constexpr (kIsOptional<T>) {
         if (!value) return put_nil();
         put(*value);
@@ -258,8 +259,9 @@ class Document {
     const Node* root() const { return nodes_.data(); }
     // What was read, also of a message that could not be parsed to its end.
     const std::vector<Node>& nodes() const { return nodes_; }
-    // The text or bytes under `name` in the outermost map, as far as that was read; empty
-    // otherwise.
+    // The value under `name` in the outermost map, as far as that was read; null otherwise.
+    const Node* find(std::string_view name) const;
+    // The same when it is text or bytes; empty otherwise.
     std::string_view salvage(std::string_view name) const;
 
   private:
@@ -287,8 +289,8 @@ struct Reading {
 // Reads the fields of one map.
 class Reader {
   public:
-    // `map` must be a map of the document.
-    Reader(Reading& reading, const Node& map, const Where& where);
+    // `map` must be a map of the document; null stands for an empty one.
+    Reader(Reading& reading, const Node* map, const Where& where);
 
     template <typename T>
     void required(std::string_view field, T& value, const Rule& rule = kAnything) {
@@ -328,6 +330,15 @@ class Reader {
         std::visit([&](auto& alternative) { fields(*this, alternative); }, value);
     }
     void check(bool holds, std::string_view field, std::string_view text);
+    // A struct whose map may be absent when it has no required field, and whose fields stand in
+    // errors without the name of that map: the body of a frame.
+    template <typename T>
+    void body(std::string_view field, T& value) {
+        const Node* node = take(field, false);
+        if (reading_.error || (node != nullptr && !is_map(*node, Where{&where_, field}))) return;
+        Reader inner(reading_, node, where_);
+        fields(inner, value);
+    }
 
   private:
     template <typename T, typename Variant>
@@ -348,8 +359,6 @@ class Reader {
     bool get_uint(const Node& node, const Where& where, std::uint64_t& value, std::uint64_t max);
     bool get_text(const Node& node, const Where& where, std::string& value, const Rule& rule);
     bool get_bytes(const Node& node, const Where& where, std::string& value, const Rule& rule);
-    bool get_digest(const Node& node, const Where& where, Digest& value);
-    bool get_text_map(const Node& node, const Where& where, TextMap& value, const Rule& rule);
     bool get_wall(const Node& node, const Where& where, WallTime& value);
     // Whether it is an array of as many elements as the rule allows.
     bool is_array(const Node& node, const Where& where, const Rule& rule);
@@ -362,10 +371,10 @@ class Reader {
     Reading& reading_;
     Where where_;
     const Node* nodes_;
-    std::uint32_t entries_;
-    std::uint32_t first_;
-    std::uint32_t end_;
-    std::uint32_t cursor_;  // fields mostly come in the order in which they are asked for
+    std::uint32_t entries_ = 0;
+    std::uint32_t first_ = 0;
+    std::uint32_t end_ = 0;
+    std::uint32_t cursor_ = 0;  // fields mostly come in the order in which they are asked for
 };
 
 template <typename T>
@@ -412,10 +421,18 @@ bool Reader::get(const Node& node, const Where& where, T& value, const Rule& rul
         if (!get_text(node, where, text, rule)) return false;
         value = T(std::move(text));
         return true;
-    } else if constexpr (std::same_as<T, Digest>) {
-        return get_digest(node, where, value);
-    } else if constexpr (std::same_as<T, TextMap>) {
-        return get_text_map(node, where, value, rule);
+    } else if constexpr (kIsMap<T>) {
+        if (!is_map(node, where) || !has_count(node, where, rule)) return false;
+        value.clear();
+        const Node* key = &node + 1;
+        for (std::size_t i = 0; i < node.size; ++i) {
+            const Where entry{&where, key->view()};
+            std::string key_text;
+            if (!get_text(*key, entry, key_text, rule)) return false;
+            if (!get(key[1], entry, value[std::move(key_text)], rule)) return false;
+            key = nodes_ + key[1].end;
+        }
+        return true;
     } else if constexpr (kIsOptional<T>) {
         return get(node, where, value.emplace(), rule);
     } else if constexpr (kIsVector<T>) {
@@ -430,7 +447,7 @@ bool Reader::get(const Node& node, const Where& where, T& value, const Rule& rul
         return true;
     } else {
         if (!is_map(node, where)) return false;
-        Reader inner(reading_, node, where);
+        Reader inner(reading_, &node, where);
         fields(inner, value);
         return !reading_.error.has_value();
     }
@@ -476,6 +493,8 @@ class Names {
     void add() {
         if constexpr (kIsOptional<T> || kIsVector<T>) {
             add<typename T::value_type>();
+        } else if constexpr (kIsMap<T>) {
+            add<typename T::mapped_type>();
         } else if constexpr (!kIsPlain<T>) {
             T value{};
             fields(*this, value);
@@ -484,30 +503,5 @@ class Names {
 
     std::set<std::string> found;
 };
-
-// ---- Whole values
-// ---------------------------------------------------------------------------------------
-
-// Appends the map of a struct.
-template <typename T>
-void pack(std::string& out, const T& value) {
-    Writer writer(out);
-    writer.put(value);
-}
-
-// The inverse, of bytes that hold that map and nothing else.
-template <typename T>
-Status unpack(std::string_view bytes, Source source, T& value) {
-    Document document;
-    if (Status parsed = document.parse(bytes); !parsed) return parsed;
-    const Node& root = *document.root();
-    if (root.kind != Node::Kind::map)
-        return make_error(ErrorCode::bad_request, "the outermost value is not a map");
-    Reading reading{document, source};
-    Reader reader(reading, root, Where{});
-    fields(reader, value);
-    if (reading.error) return *std::move(reading.error);
-    return Done{};
-}
 
 }  // namespace iw::codec
