@@ -117,6 +117,9 @@ struct LocalAuthenticator::State {
     ~State() {
         stop.raise();
         thread.join();
+        // Closing gives the name back only later, on another thread, and a next start would find it
+        // taken.
+        zmq_unbind(socket.handle(), kZapEndpoint);
     }
     zmq::socket_t socket;
     Wakeup stop;
