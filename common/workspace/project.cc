@@ -30,6 +30,11 @@ std::string ProjectPaths::archived(const SessionId& id) const {
     return under(archive, id.str());
 }
 
+std::string workspace_of(const SessionView& session) {
+    if (!session.workspace.empty() || session.origin.empty()) return session.workspace;
+    return ProjectPaths(session.origin.root).workspace(session.id);
+}
+
 Status prepare_project(const ProjectPaths& project) {
     for (const std::string& folder :
          {project.sessions, project.archive, io::parent_folder(project.global_log)}) {

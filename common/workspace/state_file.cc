@@ -38,7 +38,8 @@ Json to_json(const SessionView& session, bool tmux_active, WallTime now) {
     const std::int64_t elapsed =
         std::max<std::int64_t>(0, (end - session.created_at).count() / 1000);
     Json metadata = Json::parse(session.metadata, nullptr, false);
-    const bool has_workspace = !session.workspace.empty();
+    const std::string workspace = workspace_of(session);
+    const bool has_workspace = !workspace.empty();
     return Json{
         {"session_id", session.id.str()},
         {"agent", session.agent.str()},
@@ -55,10 +56,9 @@ Json to_json(const SessionView& session, bool tmux_active, WallTime now) {
         {"tmux_active", tmux_active},
         {"host", text_or_null(session.host)},
         {"attempt", session.attempt},
-        {"workspace", text_or_null(session.workspace)},
-        {"task_prompt_file",
-         has_workspace ? Json(session.workspace + "/prompt.md") : Json(nullptr)},
-        {"result_file", has_workspace ? Json(session.workspace + "/result.json") : Json(nullptr)},
+        {"workspace", text_or_null(workspace)},
+        {"task_prompt_file", has_workspace ? Json(workspace + "/prompt.md") : Json(nullptr)},
+        {"result_file", has_workspace ? Json(workspace + "/result.json") : Json(nullptr)},
         {"result_status", text_or_null(session.result_status)},
         {"parent_session", text_or_null(session.parent.str())},
         {"retry_of", text_or_null(session.retry_of.str())},

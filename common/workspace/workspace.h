@@ -31,6 +31,10 @@ struct ProjectPaths {
     std::string archived(const SessionId& id) const;
 };
 
+// Where a session's workspace stands: as reported, else below its origin; empty when neither is
+// known.
+std::string workspace_of(const SessionView& session);
+
 // Makes what is missing of sessions/, archive/sessions/, logs/, logs/orchestrator.log and touches
 // the archive folder (the user's `find -mtime +30` would match it otherwise). Overwrites nothing.
 Status prepare_project(const ProjectPaths& project);
