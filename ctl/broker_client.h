@@ -25,8 +25,9 @@ struct ClientOptions {
     std::string endpoint;
     std::string software = "ictl";
     Duration patience{30'000};        // of one request, with a broker that listens and is silent
-    Duration absent_patience{2'000};  // with nobody listening at the endpoint
-    Duration repeat_after{5'000};     // a request without an answer goes out again after this
+    Duration absent_patience{2'000};  // with a socket that nobody listens at: a broker that died
+    Duration never_seen_patience{2'000};  // with no socket at all
+    Duration repeat_after{5'000};         // a request without an answer goes out again after this
     std::function<void(const std::string&)> notice;  // tells people once that we wait
 };
 
@@ -75,6 +76,7 @@ class BrokerClient {
     Heard exchange(std::string_view bytes, const std::string& id, Timestamp until,
                    ReplyFrame& reply);
     std::optional<Result<Reply>> judge(Call& call, ReplyFrame& reply);
+    Timestamp end_of(const Call& call) const;
     std::optional<Error> give_up(Call& call);
     void tell_waiting(Call& call);
     void pause(Duration time);

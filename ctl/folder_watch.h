@@ -2,8 +2,8 @@
 
 // Changes in one folder, by inotify: a broker's socket that appears, an output.log that grows.
 
-#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/result.h"
@@ -18,8 +18,10 @@ class FolderWatch {
         bool appeared = false;     // was created or renamed to this name
         bool folder_gone = false;  // the folder was moved or removed
     };
+    // What wakes: names that appear, or writing into files besides.
+    enum class Interest { names, names_and_content };
     // io when the folder does not exist or the system has no watches left.
-    static Result<FolderWatch> open(const std::string& folder);
+    static Result<FolderWatch> open(const std::string& folder, Interest interest);
     int fd() const { return fd_.get(); }
     // What happened since the last call; does not wait.
     std::vector<Change> read();

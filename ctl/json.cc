@@ -1,0 +1,128 @@
+#include "ctl/json.h"
+
+#include <nlohmann/json.hpp>
+
+#include "common/base/limits.h"
+#include "common/workspace/workspace.h"
+
+namespace iw::ctl {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string dump(const Json& json) {
+    return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+Json text_or_null(const std::string& text) {
+    return text.empty() ? Json(nullptr) : Json(text);
+}
+
+// Until a worker has it, the workspace follows from the origin; state.json shows it from the
+// beginning.
+SessionView with_workspace(SessionView view) {
+    if (view.workspace.empty() && !view.origin.empty()) {
+        view.workspace = workspace::ProjectPaths(view.origin.root).workspace(view.id);
+    }
+    return view;
+}
+
+Json to_json(const SeenSession& session, WallTime now) {
+    return Json::parse(
+        workspace::state_json(with_workspace(session.view), session.tmux_active, now), nullptr,
+        false);
+}
+
+Json to_json(const std::vector<SeenSession>& sessions, WallTime now) {
+    Json rows = Json::array();
+    for (const SeenSession& session : sessions)
+        rows.push_back(to_json(session, now));
+    return rows;
+}
+
+}  // namespace
+
+std::string session_json(const SeenSession& session, WallTime now) {
+    return workspace::state_json(with_workspace(session.view), session.tmux_active, now);
+}
+
+std::string list_json(const std::vector<SeenSession>& sessions, Seq seq, WallTime now) {
+    return dump(Json{{"sessions", to_json(sessions, now)}, {"seq", seq}});
+}
+
+std::string wait_json(const std::vector<SeenSession>& sessions, WaitSummary summary, WallTime now) {
+    return dump(Json{{"sessions", to_json(sessions, now)},
+                     {"timed_out", summary.timed_out},
+                     {"exit_code", summary.exit_code}});
+}
+
+std::string workers_json(const std::vector<WorkerView>& workers) {
+    Json rows = Json::array();
+    for (const WorkerView& worker : workers) {
+        rows.push_back(Json{
+            {"name", worker.name.str()},
+            {"host", worker.host},
+            {"root", text_or_null(worker.root)},
+            {"project", text_or_null(worker.project)},
+            {"state", worker.state},
+            {"slots", worker.slots},
+            {"used", worker.used},
+            {"agents", worker.agents},
+            {"labels", worker.labels},
+            {"software", worker.software},
+            {"start_count", worker.start_count},
+            {"heard_at", worker.heard_at ? Json(format_utc(*worker.heard_at)) : Json(nullptr)}});
+    }
+    return dump(Json{{"workers", rows}});
+}
+
+std::string submitted_json(const Submitted& submitted) {
+    return dump(Json{{"session_id", submitted.id.str()},
+                     {"duplicate", submitted.duplicate},
+                     {"key", submitted.key},
+                     {"workspace", text_or_null(submitted.workspace)},
+                     {"tmux_session", tmux_session_name(submitted.id)}});
+}
+
+std::string config_json(const std::map<std::string, io::ConfigValue>& values, bool origins) {
+    Json json = Json::object();
+    for (const auto& [key, value] : values) {
+        json[key] =
+            origins ? Json{{"value", value.value}, {"origin", value.origin}} : Json(value.value);
+    }
+    return dump(json);
+}
+
+std::string fields_json(const std::vector<std::pair<std::string, std::string>>& fields) {
+    Json json = Json::object();
+    for (const auto& [field, value] : fields)
+        json[field] = text_or_null(value);
+    return dump(json);
+}
+
+std::string checks_json(const std::vector<CheckLine>& checks) {
+    Json rows = Json::array();
+    bool ok = true;
+    for (const CheckLine& check : checks) {
+        ok = ok && check.state != "fail";
+        rows.push_back(Json{{"name", check.name},
+                            {"state", check.state},
+                            {"text", check.text},
+                            {"next_step", text_or_null(check.next_step)}});
+    }
+    return dump(Json{{"ok", ok}, {"checks", rows}});
+}
+
+Status check_metadata(std::string_view text) {
+    if (text.size() > limits::kMetadataMax) {
+        return make_error(ErrorCode::bad_request, "--metadata has " + std::to_string(text.size()) +
+                                                      " bytes; at most 65536");
+    }
+    if (!Json::parse(text, nullptr, false).is_object()) {
+        return make_error(ErrorCode::bad_request,
+                          "--metadata is not a JSON object; write it as in '{\"issue\": \"A-1\"}'");
+    }
+    return Done{};
+}
+
+}  // namespace iw::ctl
