@@ -64,8 +64,8 @@ std::optional<WallTime> parse_utc(std::string_view text) {
     const char* rest = strptime(whole.c_str(), "%Y-%m-%dT%H:%M:%S", &fields);
     if (rest == nullptr || *rest != '\0') return std::nullopt;
     const WallTime second = wall_from_ms(static_cast<std::int64_t>(timegm(&fields)) * 1000);
-    // strptime takes blanks, short numbers and the 31st of February; what is not written back the same was
-    // no such time.
+    // strptime takes blanks, short numbers and the 31st of February; what is not written back the
+    // same was no such time.
     if (format_utc(second) != whole + "Z") return std::nullopt;
 
     std::string_view fraction = text.substr(kWholeSize);
