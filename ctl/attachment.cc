@@ -1,0 +1,179 @@
+#include "ctl/attachment.h"
+
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+#include <vector>
+
+#include "common/io/files.h"
+#include "common/io/system_clock.h"
+#include "ctl/context.h"
+#include "ctl/exit_code.h"
+#include "ctl/output_log.h"
+#include "ctl/refresh.h"
+#include "ctl/render.h"
+#include "ctl/tmux_sessions.h"
+#include "ctl/waiting.h"
+
+namespace iw::ctl {
+namespace {
+
+constexpr std::size_t kTailLines = 20;
+constexpr Duration kEndWait{30'000};
+constexpr int kTmuxMs = 5'000;
+
+// Runs tmux on our own terminal. Interrupts belong to the agent inside meanwhile.
+int run_tmux(const std::vector<std::string>& argv) {
+    std::vector<std::string> variables;
+    for (const std::string& variable : io::environment_variables()) {
+        // From inside another tmux it would refuse to nest.
+        if (!variable.starts_with("TMUX=") && !variable.starts_with("TMUX_PANE=")) {
+            variables.push_back(variable);
+        }
+    }
+    const auto pointers = [](const std::vector<std::string>& texts) {
+        std::vector<char*> result;
+        for (const std::string& text : texts)
+            result.push_back(const_cast<char*>(text.c_str()));
+        result.push_back(nullptr);
+        return result;
+    };
+    const std::vector<char*> arguments = pointers(argv);
+    const std::vector<char*> environment = pointers(variables);
+    struct sigaction ignore {};
+    ignore.sa_handler = SIG_IGN;
+    struct sigaction before {};
+    ::sigaction(SIGINT, &ignore, &before);
+    posix_spawnattr_t attributes;
+    ::posix_spawnattr_init(&attributes);
+    sigset_t defaults;
+    ::sigemptyset(&defaults);
+    ::sigaddset(&defaults, SIGINT);
+    ::posix_spawnattr_setsigdefault(&attributes, &defaults);
+    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+    pid_t child = 0;
+    const int failed =
+        ::posix_spawnp(&child, "tmux", nullptr, &attributes, arguments.data(), environment.data());
+    ::posix_spawnattr_destroy(&attributes);
+    int status = 0;
+    if (failed == 0) {
+        while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+        }
+    }
+    ::sigaction(SIGINT, &before, nullptr);
+    if (failed != 0) return 127;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+bool has_session(const std::string& socket, const std::string& target) {
+    return io::run_command({"tmux", "-u", "-S", socket, "has-session", "-t", target}, {}, "", 4096,
+                           kTmuxMs)
+               .exit_code == 0;
+}
+
+int show_end(Context& context, const SessionView& session) {
+    const Terminal& terminal = context.terminal();
+    terminal.print(session_details(session, false, io::wall_now()));
+    const std::string folder = session_folder(session);
+    if (folder.empty()) return kExitOk;
+    const Result<std::string> tail = read_output(folder, kTailLines);
+    if (!tail || tail->empty()) return kExitOk;
+    std::string text = PlainText().feed(*tail);
+    if (!text.ends_with('\n')) text += '\n';
+    terminal.print("\nThe end of its log:\n" + text);
+    return kExitOk;
+}
+
+// Waits until the session has left CREATED, telling why it still waits.
+Result<SessionView> wait_for_start(Context& context, BrokerClient& broker, Resolved from) {
+    const std::string id = from.sessions.front().id.str();
+    if (from.sessions.front().status == SessionStatus::created) {
+        const Terminal& terminal = context.terminal();
+        terminal.say(session_line(from.sessions.front()));
+        terminal.say("waiting for it to start; Ctrl+C leaves it queued");
+        set_interrupt_note("left queued: " + id);
+    }
+    Result<Watched> watched =
+        watch(broker, std::move(from),
+              WatchOptions{.timeout = std::nullopt,
+                           .until =
+                               [](const std::vector<SessionView>& sessions) {
+                                   return sessions.front().status != SessionStatus::created;
+                               },
+                           .on_change =
+                               [&](const SessionView& session) {
+                                   context.terminal().say(session_line(session));
+                               }});
+    set_interrupt_note("");
+    if (!watched) return watched.error();
+    return std::move(watched->sessions.front());
+}
+
+// After the terminal is gone: the agent has ended, and its final status is on the way.
+Result<SessionView> wait_for_end(BrokerClient& broker, const SessionId& id) {
+    Result<Resolved> from = resolve(broker, {id.str()}, true);
+    if (!from) return from.error();
+    Result<Watched> watched = watch(broker, std::move(*from),
+                                    WatchOptions{.timeout = kEndWait,
+                                                 .until =
+                                                     [](const std::vector<SessionView>& sessions) {
+                                                         return is_final(sessions.front().status);
+                                                     },
+                                                 .on_change = nullptr});
+    if (!watched) return watched.error();
+    return std::move(watched->sessions.front());
+}
+
+int enter(Context& context, BrokerClient& broker, const SessionView& session,
+          const std::string& socket) {
+    const Terminal& terminal = context.terminal();
+    const std::string target = "=" + tmux_session_name(session.id);
+    if (has_session(socket, target)) {
+        const int code = run_tmux({"tmux", "-u", "-S", socket, "attach", "-t", target});
+        if (code == 127) {
+            return terminal.fail(kExitFault, "tmux could not be started; is it installed?");
+        }
+        if (has_session(socket, target)) {
+            if (code != 0)
+                return terminal.fail(kExitFault, "tmux ended with " + std::to_string(code));
+            terminal.say("left running: " + session.id.str());
+            return kExitOk;
+        }
+    } else if (session.detail == Detail::working || session.detail == Detail::starting) {
+        return terminal.fail(kExitFailure, "no tmux session of " + session.id.str() + " at " +
+                                               socket +
+                                               "; is --worker-state right? see ictl doctor");
+    }
+    Result<SessionView> ended = wait_for_end(broker, session.id);
+    if (!ended) return terminal.fail(ended.error());
+    refresh_workspaces(context, {*ended});
+    return show_end(context, *ended);
+}
+
+}  // namespace
+
+int attach_session(Context& context, const std::string& id, const std::string& worker_state) {
+    const Terminal& terminal = context.terminal();
+    if (!terminal.in_is_terminal || !terminal.out_is_terminal) {
+        return terminal.fail(
+            kExitFailure, "attach needs a terminal; to read along use `ictl logs -f " + id + "`");
+    }
+    Result<BrokerClient*> broker = context.broker(Insistence::patient);
+    if (!broker) return terminal.fail(broker.error());
+    Result<Resolved> from = resolve(**broker, {id}, false);
+    if (!from) return terminal.fail(from.error());
+    Result<SessionView> session = wait_for_start(context, **broker, std::move(*from));
+    if (!session) return terminal.fail(session.error());
+    if (is_final(session->status)) return show_end(context, *session);
+    if (session->host != context.host()) {
+        return terminal.fail(kExitFailure, session->id.str() + " runs on host " + session->host +
+                                               "; run `ictl attach` there");
+    }
+    const std::string state =
+        worker_state.empty() ? context.worker_state(session->origin.root) : worker_state;
+    return enter(context, **broker, *session, tmux_socket(state));
+}
+
+}  // namespace iw::ctl
