@@ -1,0 +1,42 @@
+#pragma once
+
+// What the command line, the environment and the configuration files say, checked. Keys, defaults
+// and ranges: config/broker.toml.
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <variant>
+
+#include "common/base/limits.h"
+#include "common/base/time.h"
+
+namespace iw::broker {
+
+struct BrokerOptions {
+    std::string endpoint;  // ipc:// with an absolute path
+    std::string data_dir;  // absolute
+    std::size_t segment_bytes = limits::kSegmentBytesDefault;
+    std::uint64_t storage_reserve =
+        0;  // bytes free on the disk below which submissions are refused; 0: never
+    Duration heartbeat = limits::kHeartbeatInterval;
+    Duration unreachable = limits::kUnreachableAfter;
+    Duration lost = limits::kLostAfter;
+    std::string log_level;   // debug, info, warn, error
+    std::string log_format;  // text, json
+};
+
+// There is nothing to run: --help, --version, --check-config, or something is wrong.
+struct Farewell {
+    int exit_code = 0;
+    std::string output;  // for stdout
+    std::string error;   // for stderr, one line
+};
+
+// Reads arguments, environment and files anew at each call (SIGHUP reads the log level again).
+std::variant<BrokerOptions, Farewell> parse_options(int argc, const char* const* argv);
+
+// The path of an ipc endpoint's socket.
+std::string socket_path(const std::string& endpoint);
+
+}  // namespace iw::broker

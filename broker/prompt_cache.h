@@ -1,0 +1,37 @@
+#pragma once
+
+// Prompts of recent submissions, so that an assignment soon after needs no look into the database.
+// The one used longest ago goes first when the bound is reached; a miss is never wrong, only
+// slower.
+
+#include <cstddef>
+#include <list>
+#include <string>
+#include <unordered_map>
+
+#include "common/base/ids.h"
+
+namespace iw::broker {
+
+class PromptCache {
+  public:
+    explicit PromptCache(std::size_t bytes_max) : bytes_max_(bytes_max) {}
+
+    void put(const SessionId& id, const std::string& prompt);
+    // Valid until the next put; null when it is not here.
+    const std::string* find(const SessionId& id);
+    std::size_t bytes() const { return bytes_; }
+
+  private:
+    struct Entry {
+        SessionId id;
+        std::string prompt;
+    };
+
+    std::list<Entry> entries_;  // most recently used first
+    std::unordered_map<SessionId, std::list<Entry>::iterator> by_id_;
+    std::size_t bytes_ = 0;
+    std::size_t bytes_max_;
+};
+
+}  // namespace iw::broker

@@ -1,0 +1,90 @@
+#pragma once
+
+// What one turn of the loop has gathered: records to commit, and what may leave once they are on
+// disk.
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "broker/core/action.h"
+#include "broker/core/broker_core.h"
+#include "broker/core/event.h"
+#include "broker/core/record.h"
+#include "common/base/time.h"
+#include "common/messages/messages.h"
+
+namespace iw::broker {
+
+using Answer = std::variant<Reply, ErrorReply>;
+
+// Where an answer goes. Requests from inside a session come wrapped in a worker's relay request,
+// and their answers go back wrapped.
+struct ReplyTo {
+    struct Inner {
+        std::string request;
+        std::string verb;
+    };
+    PeerId peer;
+    std::string request;
+    std::string verb;
+    std::optional<Inner> inner;
+};
+
+// Who asks, and where the answer goes.
+struct Requester {
+    ReplyTo to;
+    Principal principal;
+    std::optional<AttemptRef> inside;  // a process inside this attempt asks, through its worker
+};
+
+// Answers that say no.
+ErrorReply refuse(ErrorCode code, std::string message);
+ErrorReply refuse(ErrorCode code, std::string message, Duration retry);
+
+struct Outbound {
+    struct Answered {
+        ReplyTo to;
+        Answer answer;
+    };
+    PeerId peer;
+    std::variant<Answered, Push> what;
+};
+
+class Turn {
+  public:
+    // What a step's answer becomes on its way out; the identity if empty.
+    using Rewrite = std::function<Answer(Answer)>;
+
+    void begin(Now now);
+    Now now() const { return now_; }
+
+    void reply(const ReplyTo& to, Answer answer);
+    void push(PeerId peer, Push push);
+    // One step of the core for a request: every request gets exactly one answer.
+    void step(BrokerCore& core, const Requester& who, CoreEvent event, const Rewrite& rewrite);
+    void tick(BrokerCore& core, Duration stall);
+
+    std::vector<Record> records;
+    std::vector<Outbound> outgoing;
+    std::vector<Transition> transitions;
+
+  private:
+    void keep(Actions& actions);
+
+    Now now_{};
+};
+
+// What the core is told about a requester.
+Caller caller_of(const Requester& who);
+
+// The frames that an outbound message becomes, each within the message limit: pushes are split, and
+// of an answer that is repeated until it is complete only the front is sent.
+std::vector<std::string> frames_of(const Outbound& outbound);
+
+// Roughly what a record takes in memory and on disk, in bytes.
+std::size_t size_of(const Record& record);
+
+}  // namespace iw::broker
