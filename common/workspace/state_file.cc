@@ -100,6 +100,12 @@ std::string state_json(const SessionView& session, bool tmux_active, WallTime no
     return dump(to_json(session, tmux_active, now));
 }
 
+std::string mark_stale(std::string_view json) {
+    Json state = parse(json);
+    state["stale"] = true;
+    return dump(state);
+}
+
 bool shows_outcome(std::string_view json, const SessionView& outcome) {
     const Json state = parse(json);
     return text_of(state, "status") == name(outcome.status) &&

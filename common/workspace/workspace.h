@@ -81,6 +81,9 @@ Result<SessionView> view_from_state(std::string_view json);
 // The JSON of state.json for a view: what `status --json` prints. elapsed is computed at `now`.
 std::string state_json(const SessionView& session, bool tmux_active, WallTime now);
 
+// The text of a state.json with `"stale": true` added: what was last known while no broker answers.
+std::string mark_stale(std::string_view json);
+
 // result.json of a workspace: size, SHA-256, its `.status` if it is a JSON object with one, and the
 // bytes when they fit limits::kResultInlineMax. Nothing when there is no regular file of that name
 // (links are not followed).

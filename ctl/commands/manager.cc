@@ -11,13 +11,13 @@
 #include "common/io/files.h"
 #include "common/io/system_clock.h"
 #include "common/workspace/workspace.h"
-#include "ctl/attaching.h"
+#include "ctl/attachment.h"
 #include "ctl/command.h"
 #include "ctl/context.h"
-#include "ctl/ending.h"
 #include "ctl/exit_code.h"
 #include "ctl/fleet.h"
 #include "ctl/json.h"
+#include "ctl/killing.h"
 #include "ctl/project_limits.h"
 #include "ctl/refresh.h"
 #include "ctl/render.h"
@@ -186,7 +186,7 @@ int print_from_files(Call& call, const std::string& id, const Error& why) {
     const bool stale = why.code != ErrorCode::not_found;
     if (stale) terminal.say("ictl: warning: " + why.message + "; this is the last known state");
     if (call.words.has("--json")) {
-        terminal.print(stale ? mark_stale(*text) : *text);
+        terminal.print(stale ? workspace::mark_stale(*text) : *text);
     } else {
         terminal.print(session_details(*view, /*tmux_active=*/false, io::wall_now()));
     }
@@ -276,17 +276,41 @@ int run_attach(Call& call) {
     const std::optional<std::string> id = one_id(call, "attach", code);
     if (!id) return code;
     if (Status up = ensure_fleet(call); !up) return call.terminal().fail(up.error());
-    return attach_session(call.context, *id);
+    return attach_session(call.context, *id, /*worker_state=*/"");
 }
 
 int run_kill(Call& call) {
+    const Terminal& terminal = call.terminal();
     int code = kExitOk;
     const std::optional<std::string> id = one_id(call, "kill", code);
     if (!id) return code;
-    if (Status up = ensure_fleet(call); !up) return call.terminal().fail(up.error());
     const bool force = call.words.has("--force");
-    return kill_session(call.context, *id,
-                        {.reason = call.words.value("--reason"), .force = force, .exact = force});
+    if (!force && !terminal.in_is_terminal) {
+        return terminal.fail(kExitFailure,
+                             "kill asks first, and there is no terminal to ask on; "
+                             "give --force");
+    }
+    if (!force && !terminal.confirm("Kill session " + printable(*id, true) + "?")) {
+        return terminal.fail(kExitFailure, "not killed");
+    }
+    if (Status up = ensure_fleet(call); !up) return terminal.fail(up.error());
+    const Result<std::vector<KillOutcome>> killed = kill_sessions(
+        call.context, {*id}, {.reason = call.words.value("--reason"), .exact = force});
+    if (!killed) return terminal.fail(killed.error());
+    const KillOutcome& outcome = killed->front();
+    const std::string status(name(outcome.session.status));
+    if (outcome.already_final) {
+        terminal.print("already terminated (status: " + status + ")\n");
+        return kExitOk;
+    }
+    if (!outcome.confirmed) {
+        return terminal.fail(kExitFault, "not confirmed yet: the kill of " +
+                                             outcome.session.id.str() +
+                                             " stays wished and is repeated to its worker");
+    }
+    refresh_workspaces(call.context, {outcome.session});
+    terminal.print("Session ended: " + outcome.session.id.str() + " (status: " + status + ")\n");
+    return kExitOk;
 }
 
 int run_init(Call& call) {

@@ -16,4 +16,5 @@ if [[ -z $ictl || ! -x $ictl ]]; then
   echo "session-manager.sh: ictl not found${ictl:+ at $ictl}; put it on the PATH, or set IW_CFG_ICTL" >&2
   exit 1
 fi
-exec "$ictl" manager --root "$root" "$@"
+# A broker that is being restarted is waited for: a script that gets no answer would take a living agent for dead.
+exec "$ictl" --project "$root" --patience 60s manager "$@"
