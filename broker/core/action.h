@@ -1,7 +1,8 @@
 #pragma once
 
-// What must be done after a step. The shell performs a turn's actions in a fixed order: commit all records,
-// then send all that is outgoing. If the commit fails, nothing is sent and the process ends.
+// What must be done after a step. The shell performs a turn's actions in a fixed order: commit all
+// records, then send all that is outgoing. If the commit fails, nothing is sent and the process
+// ends.
 
 #include <string>
 #include <variant>

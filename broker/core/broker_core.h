@@ -1,8 +1,9 @@
 #pragma once
 
-// The broker's decisions as a deterministic state machine: same (state, now, event), same actions. It holds
-// no socket, clock, disk, thread or log, and draws nothing at random. Every input has an outcome; input never
-// aborts it. The shell (broker/broker_server) feeds it and performs its actions.
+// The broker's decisions as a deterministic state machine: same (state, now, event), same actions.
+// It holds no socket, clock, disk, thread or log, and draws nothing at random. Every input has an
+// outcome; input never aborts it. The shell (broker/broker_server) feeds it and performs its
+// actions.
 
 #include <memory>
 #include <optional>
@@ -30,11 +31,13 @@ class BrokerCore {
     BrokerCore(BrokerCore&&) noexcept;
     BrokerCore& operator=(BrokerCore&&) noexcept;
 
-    // Recovery, in this order: restore once, apply for each record of the journal behind it, then started.
+    // Recovery, in this order: restore once, apply for each record of the journal behind it, then
+    // started.
     void restore(const LiveState& state);
     // The one function that changes durable state. A record must be the successor of head().
     void apply(const Record& record);
-    // All leases begin at `now` with their full length; due times are taken from the wall clock this once.
+    // All leases begin at `now` with their full length; due times are taken from the wall clock
+    // this once.
     void started(Now now);
 
     // Decides and applies. The records in the result are numbered and already applied here.

@@ -13,7 +13,8 @@
 
 namespace iw::broker {
 
-// One connection of the transport; made by the shell, never reused, worthless after the connection ends.
+// One connection of the transport; made by the shell, never reused, worthless after the connection
+// ends.
 struct PeerId {
     std::uint64_t value = 0;
     auto operator<=>(const PeerId&) const = default;
@@ -66,13 +67,13 @@ struct GoodbyeEvent {
     Caller caller;
     WorkerName worker;
 };
-// Time has passed. `stall` is how long the broker itself was held up since the turn before (0 normally): every
-// lease gets it back.
+// Time has passed. `stall` is how long the broker itself was held up since the turn before (0
+// normally): every lease gets it back.
 struct TickEvent {
     Duration stall{0};
 };
 
-using CoreEvent = std::variant<SubmitEvent, KillEvent, HelloEvent, HeartbeatEvent, ReportEvent, GoodbyeEvent,
-                               TickEvent>;
+using CoreEvent = std::variant<SubmitEvent, KillEvent, HelloEvent, HeartbeatEvent, ReportEvent,
+                               GoodbyeEvent, TickEvent>;
 
 }  // namespace iw::broker

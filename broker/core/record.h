@@ -1,8 +1,9 @@
 #pragma once
 
-// The durable facts. A step of the core decides records, and one function applies them: BrokerCore::apply,
-// which recovery uses too. The journal keeps them, the database projects them. A record says what happened
-// in full, so that the database needs no rules of its own. broker/STORE.md tells how to change one.
+// The durable facts. A step of the core decides records, and one function applies them:
+// BrokerCore::apply, which recovery uses too. The journal keeps them, the database projects them. A
+// record says what happened in full, so that the database needs no rules of its own.
+// broker/STORE.md tells how to change one.
 
 #include <array>
 #include <cstdint>
@@ -24,8 +25,8 @@ namespace iw::broker {
 // Who asked: "uid:1000", or "session:<id>" for a process inside a session. Keys are per principal.
 using Principal = std::string;
 
-// SHA-256 over the canonical encoding of a submission without its key: another body under the same key is
-// refused.
+// SHA-256 over the canonical encoding of a submission without its key: another body under the same
+// key is refused.
 using BodyHash = std::array<std::uint8_t, 32>;
 
 struct SessionCreated {
@@ -51,8 +52,8 @@ struct AttemptStarted {
     std::string workspace;
 };
 
-// The attempt is over and the session is back in the queue: its worker declined it, or it was lost and its
-// policy is requeue.
+// The attempt is over and the session is back in the queue: its worker declined it, or it was lost
+// and its policy is requeue.
 struct AttemptReturned {
     SessionId id;
     Fence fence;
@@ -62,7 +63,8 @@ struct AttemptReturned {
     std::string evidence;
 };
 
-// The outcome is decided and can no longer change. The session shows it as final only after SessionClosed.
+// The outcome is decided and can no longer change. The session shows it as final only after
+// SessionClosed.
 struct SessionEnded {
     SessionId id;
     Fence fence;  // attempt 0: it never started
@@ -82,7 +84,8 @@ struct SessionEnded {
     std::string evidence;
 };
 
-// The owner of the workspace has written its last files there (or is not waited for): now it is final.
+// The owner of the workspace has written its last files there (or is not waited for): now it is
+// final.
 struct SessionClosed {
     SessionId id;
     std::string by;  // a worker's name, or why nobody is waited for
@@ -96,8 +99,8 @@ struct KillWished {
     std::string reason;
 };
 
-// A report whose fence is not the session's current one, or that contradicts an accepted one. Kept, changes
-// nothing.
+// A report whose fence is not the session's current one, or that contradicts an accepted one. Kept,
+// changes nothing.
 struct ReportSuperseded {
     SessionId id;
     Fence fence;
@@ -119,16 +122,17 @@ struct WorkerRegistered {
     std::string software;
 };
 
-// What the broker noticed about a worker: "up", "unreachable", "lost", "away". Shown and published; moves
-// nothing by itself.
+// What the broker noticed about a worker: "up", "unreachable", "lost", "away". Shown and published;
+// moves nothing by itself.
 struct WorkerNoted {
     WorkerName name;
     std::string state;
     std::string evidence;
 };
 
-using RecordBody = std::variant<SessionCreated, AttemptAssigned, AttemptStarted, AttemptReturned, SessionEnded,
-                                SessionClosed, KillWished, ReportSuperseded, WorkerRegistered, WorkerNoted>;
+using RecordBody =
+    std::variant<SessionCreated, AttemptAssigned, AttemptStarted, AttemptReturned, SessionEnded,
+                 SessionClosed, KillWished, ReportSuperseded, WorkerRegistered, WorkerNoted>;
 
 struct Record {
     Seq seq = 0;
@@ -143,17 +147,17 @@ std::string_view name(const RecordBody& body);
 // The session the record is about; null for records of workers.
 const SessionId* session_of(const RecordBody& body);
 
-// What a session shows once the record is applied; nothing where it does not change. For SessionClosed the
-// answer is the outcome that SessionEnded stated, so the caller passes it.
+// What a session shows once the record is applied; nothing where it does not change. For
+// SessionClosed the answer is the outcome that SessionEnded stated, so the caller passes it.
 struct StatusChange {
     SessionStatus status;
     Detail detail;
 };
-std::optional<StatusChange> status_after(const RecordBody& body, std::optional<StatusChange> outcome,
-                                         SessionStatus before);
+std::optional<StatusChange> status_after(const RecordBody& body,
+                                         std::optional<StatusChange> outcome, SessionStatus before);
 
-// A live session as the database hands it back after a start: what the records up to `LiveState::seq` made
-// of it, without prompt and result.
+// A live session as the database hands it back after a start: what the records up to
+// `LiveState::seq` made of it, without prompt and result.
 struct LiveSession {
     SessionId id;
     Principal principal;
@@ -166,8 +170,9 @@ struct LiveSession {
     bool assigned = false;  // the attempt of `fence` is unfinished
     WorkerName worker;
     std::string host;
-    // `state_id` that the worker was registered under when the attempt was assigned; empty: not known, taken
-    // for the one it has now. Another one means that its current process has never heard of the attempt.
+    // `state_id` that the worker was registered under when the attempt was assigned; empty: not
+    // known, taken for the one it has now. Another one means that its current process has never
+    // heard of the attempt.
     std::string worker_state_id;
     std::optional<WallTime> started_at;
     std::string workspace;
@@ -181,7 +186,7 @@ struct LiveState {
     Seq seq = 0;
     std::string epoch;
     std::uint32_t generation = 1;
-    WallTime id_second;  // newest second used in an id
+    WallTime id_second;                 // newest second used in an id
     std::vector<LiveSession> sessions;  // in order of creation
     std::vector<WorkerRegistered> workers;
 };

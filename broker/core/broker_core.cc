@@ -1,0 +1,114 @@
+#include "broker/core/broker_core.h"
+
+#include <utility>
+
+#include "broker/core/state.h"
+#include "common/base/check.h"
+
+namespace iw::broker {
+
+BrokerCore::BrokerCore(CoreConfig config, std::uint32_t generation)
+    : state_(std::make_unique<State>(config, generation)) {}
+BrokerCore::~BrokerCore() = default;
+BrokerCore::BrokerCore(BrokerCore&&) noexcept = default;
+BrokerCore& BrokerCore::operator=(BrokerCore&&) noexcept = default;
+
+void BrokerCore::restore(const LiveState& state) {
+    state_->restore(state);
+}
+void BrokerCore::apply(const Record& record) {
+    state_->apply(record);
+}
+void BrokerCore::started(Now time) {
+    state_->started(time);
+}
+Actions BrokerCore::step(Now time, CoreEvent event) {
+    return state_->step(time, std::move(event));
+}
+std::optional<Timestamp> BrokerCore::next_deadline() const {
+    return state_->next_deadline();
+}
+Seq BrokerCore::head() const {
+    return state_->durable().head();
+}
+bool BrokerCore::is_live(const SessionId& id) const {
+    return state_->durable().session(id) != nullptr;
+}
+std::optional<SessionView> BrokerCore::view(const SessionId& id, Now) const {
+    return state_->view(id);
+}
+std::vector<SessionId> BrokerCore::match(std::string_view prefix, std::size_t max) const {
+    return state_->match(prefix, max);
+}
+WorkersReply BrokerCore::workers(Now) const {
+    return state_->workers_view();
+}
+std::vector<std::string> BrokerCore::known_agents() const {
+    return state_->known_agents("");
+}
+bool BrokerCore::is_current(const AttemptRef& inside) const {
+    return state_->is_current(inside);
+}
+void BrokerCore::check_invariants() const {
+    state_->check_invariants();
+}
+
+BrokerCore::Counts BrokerCore::counts() const {
+    const DurableState& durable = state_->durable();
+    return Counts{.queued = durable.count(Phase::queued),
+                  .assigned = durable.count(Phase::assigned),
+                  .running = durable.count(Phase::running),
+                  .workers = durable.workers().size()};
+}
+
+BrokerCore::State::State(CoreConfig config, std::uint32_t generation)
+    : config_(config), durable_(generation) {
+    IW_CHECK(config.heartbeat > Duration(0));
+    IW_CHECK(config.heartbeat < config.unreachable_after);
+    IW_CHECK(config.unreachable_after < config.lost_after);
+    IW_CHECK(config.owner_patience > Duration(0));
+}
+
+void BrokerCore::State::restore(const LiveState& state) {
+    IW_CHECK(!started_);
+    durable_.restore(state);
+}
+
+void BrokerCore::State::apply(const Record& record) {
+    // While it runs, records come from steps alone.
+    IW_CHECK(!started_);
+    durable_.apply(record);
+}
+
+void BrokerCore::State::started(Now time) {
+    IW_CHECK(!started_);
+    started_ = true;
+    time_ = time;
+    run_offset_ = time.wall.time_since_epoch() - time.steady.time_since_epoch();
+    durable_.finish_recovery();
+    for (const auto& [name, worker] : durable_.workers())
+        presence_[name].heard_at = time.steady;
+    durable_.for_each_session([&](Session& session) {
+        begin_schedule(session, to_ms(session.created_at));
+        if (session.phase == Phase::queued && session.platform_faults > 0) {
+            session.schedule.due_at = time.steady + kRetryDelay * session.platform_faults;
+        }
+        refresh_schedule(session);
+    });
+    for (const auto& [name, worker] : durable_.workers())
+        expect_orphans(worker, time.steady);
+}
+
+Actions BrokerCore::State::step(Now time, CoreEvent event) {
+    IW_CHECK(started_);
+    IW_CHECK(time.steady >= time_.steady);
+    IW_CHECK(actions_.records.empty());
+    IW_CHECK(actions_.outgoing.empty());
+    time_ = time;
+    std::visit([this](auto&& each) { on(std::move(each)); }, std::move(event));
+    fire_timers();
+    dispatch();
+    return std::exchange(actions_, {});
+}
+
+}  // namespace iw::broker

@@ -1,0 +1,290 @@
+#include "broker/core/durable_state.h"
+
+#include <utility>
+
+#include "common/base/check.h"
+
+namespace iw::broker {
+
+namespace {
+
+Particulars particulars_of(const Submission& submission) {
+    Particulars particulars;
+    particulars.parent = submission.parent;
+    particulars.retry_of = submission.retry_of;
+    particulars.tags = submission.tags;
+    particulars.metadata = submission.metadata;
+    return particulars;
+}
+
+bool has_particulars(const Submission& submission) {
+    return !submission.parent.empty() || !submission.retry_of.empty() || !submission.tags.empty() ||
+           !submission.metadata.empty();
+}
+
+}  // namespace
+
+bool is_orphan(const Session& session, const Worker& worker) {
+    const std::string& state_id = session.progressed().state_id;
+    return !state_id.empty() && state_id != worker.registration.state_id;
+}
+
+DurableState::DurableState(std::uint32_t generation) : generation_(generation) {
+    IW_CHECK(generation >= 1);
+}
+
+const Worker* DurableState::worker(const WorkerName& name) const {
+    const auto found = workers_.find(name);
+    return found == workers_.end() ? nullptr : &found->second;
+}
+
+Session* DurableState::session(const SessionId& id) {
+    const auto found = sessions_.find(id);
+    return found == sessions_.end() ? nullptr : &found->second;
+}
+
+const Session* DurableState::session(const SessionId& id) const {
+    const auto found = sessions_.find(id);
+    return found == sessions_.end() ? nullptr : &found->second;
+}
+
+// ---- Recovery
+// -------------------------------------------------------------------------------------------
+
+void DurableState::restore(const LiveState& state) {
+    IW_CHECK(head_ == 0);
+    IW_CHECK(sessions_.empty());
+    head_ = state.seq;
+    generation_ = state.generation;
+    IW_CHECK(generation_ >= 1);
+    ids_.skip_past(state.id_second);
+    // Workers first: the sessions name them.
+    for (const WorkerRegistered& registered : state.workers) {
+        workers_[registered.name].registration = registered;
+    }
+    for (const LiveSession& live : state.sessions)
+        restore_session(live);
+}
+
+// The key is left to the database, which alone knows the hash of the body behind it.
+void DurableState::restore_session(const LiveSession& live) {
+    Session& session = create(live.id, live.submission);
+    session.created_at = live.created_at;
+    session.revision = live.revision;
+    session.fence = live.fence;
+    session.platform_faults = static_cast<std::uint8_t>(live.platform_faults);
+    if (live.not_before) session.particulars_made().not_before = live.not_before;
+    if (live.expires_at) session.particulars_made().expires_at = live.expires_at;
+    if (live.fence.attempt > 0 || live.ended || live.kill) {
+        Progress& progress = session.progress_made();
+        progress.worker = live.worker;
+        progress.host = live.host;
+        progress.state_id = live.worker_state_id;
+        progress.started_at = live.started_at;
+        progress.workspace = live.workspace;
+        progress.last_reason = live.last_reason;
+        progress.kill = live.kill;
+    }
+    if (live.ended) {
+        session.progress->ended = std::make_unique<SessionEnded>(*live.ended);
+        enter(session, Phase::closing);
+        begin_closing(session);
+        return;
+    }
+    if (!live.assigned) return;
+    IW_CHECK(live.fence.attempt > 0);
+    enter(session, live.started_at ? Phase::running : Phase::assigned);
+    hold(session);
+}
+
+Session& DurableState::create(const SessionId& id, const Submission& submission) {
+    // Ids grow with time, so the end is where nearly all of them go.
+    const std::size_t before = sessions_.size();
+    const auto entry = sessions_.try_emplace(sessions_.end(), id);
+    IW_CHECK(sessions_.size() == before + 1);
+    Session& session = entry->second;
+    session.id = &entry->first;
+    session.placement = placements_.join(submission);
+    session.ordinal = next_ordinal_++;
+    session.timeout = submission.timeout;
+    session.disk_limit = submission.disk_limit.value_or(Session::kNoDiskLimit);
+    session.priority = static_cast<std::int8_t>(submission.priority);
+    session.on_lost = submission.on_lost;
+    if (has_particulars(submission)) session.particulars_made() = particulars_of(submission);
+    if (!submission.parent.empty()) {
+        std::vector<SessionId>& ancestors = session.particulars_made().ancestors;
+        const Session* parent = this->session(submission.parent);
+        if (parent != nullptr) ancestors = parent->particular().ancestors;
+        ancestors.push_back(submission.parent);
+    }
+    ++counts_[static_cast<std::size_t>(Phase::queued)];
+    return session;
+}
+
+// ---- Records
+// --------------------------------------------------------------------------------------------
+
+void DurableState::apply(const Record& record) {
+    IW_CHECK(record.seq == head_ + 1);
+    std::visit([&](const auto& body) { on(record, body); }, record.body);
+    head_ = record.seq;
+}
+
+Session& DurableState::advance(const SessionId& id, const RecordBody& body) {
+    Session* session = this->session(id);
+    IW_CHECK(session != nullptr);
+    const std::optional<Phase> next = phase_after(session->phase, body);
+    IW_CHECK(next.has_value());
+    enter(*session, *next);
+    ++session->revision;
+    return *session;
+}
+
+void DurableState::enter(Session& session, Phase phase) {
+    std::size_t& before = counts_[static_cast<std::size_t>(session.phase)];
+    IW_CHECK(before > 0);
+    --before;
+    ++counts_[static_cast<std::size_t>(phase)];
+    session.phase = phase;
+}
+
+void DurableState::on(const Record& record, const SessionCreated& created) {
+    Session& session = create(created.id, created.submission);
+    ids_.note(created.id, created.submission.agent);
+    session.created_at = record.time;
+    session.revision = 1;
+    if (created.not_before) session.particulars_made().not_before = created.not_before;
+    if (created.expires_at) session.particulars_made().expires_at = created.expires_at;
+    if (created.submission.key.empty()) return;
+    session.key =
+        keys_.add(created.principal, created.submission.key, *session.id, created.body_hash);
+}
+
+void DurableState::on(const Record& record, const AttemptAssigned& assigned) {
+    Session& session = advance(assigned.id, record.body);
+    IW_CHECK(assigned.fence > session.fence);
+    IW_CHECK(workers_.contains(assigned.worker));
+    session.fence = assigned.fence;
+    Progress& progress = session.progress_made();
+    progress.worker = assigned.worker;
+    progress.host = assigned.host;
+    progress.state_id = workers_[assigned.worker].registration.state_id;
+    progress.started_at.reset();
+    hold(session);
+}
+
+void DurableState::on(const Record& record, const AttemptStarted& started) {
+    Session& session = advance(started.id, record.body);
+    IW_CHECK(started.fence == session.fence);
+    session.progress->started_at = started.started_at;
+    session.progress->workspace = started.workspace;
+}
+
+void DurableState::on(const Record& record, const AttemptReturned& returned) {
+    Session& session = advance(returned.id, record.body);
+    IW_CHECK(returned.fence == session.fence);
+    let_go(session);
+    session.progress->started_at.reset();
+    session.progress->last_reason = returned.reason;
+    if (returned.platform_fault) ++session.platform_faults;
+    IW_CHECK(session.platform_faults < limits::kPlatformFaultsMax);
+}
+
+void DurableState::on(const Record& record, const SessionEnded& ended) {
+    Session* session = this->session(ended.id);
+    IW_CHECK(session != nullptr);
+    if (session->is_held()) let_go(*session);
+    advance(ended.id, record.body);
+    IW_CHECK(is_final(ended.status));
+    IW_CHECK(ended.fence == session->fence);
+    Progress& progress = session->progress_made();
+    auto kept = std::make_unique<SessionEnded>();
+    // All but the result, which is up to a MiB and which only the database hands out.
+    *kept = SessionEnded{.id = ended.id,
+                         .fence = ended.fence,
+                         .status = ended.status,
+                         .detail = ended.detail,
+                         .reason = ended.reason,
+                         .kill_reason = ended.kill_reason,
+                         .exit_code = ended.exit_code,
+                         .started_at = ended.started_at,
+                         .completed_at = ended.completed_at,
+                         .workspace = ended.workspace,
+                         .result_status = ended.result_status,
+                         .result_size = ended.result_size,
+                         .result_sha256 = ended.result_sha256,
+                         .result_inline = ended.result_inline,
+                         .result = {},
+                         .evidence = {}};
+    progress.ended = std::move(kept);
+    begin_closing(*session);
+}
+
+void DurableState::on(const Record& record, const SessionClosed& closed) {
+    const Session& session = advance(closed.id, record.body);
+    const auto group = closing_.find(session.progressed().owner);
+    IW_CHECK(group != closing_.end());
+    const std::size_t erased = group->second.erase(session.ordinal);
+    IW_CHECK(erased == 1);
+    if (group->second.empty()) closing_.erase(group);
+    --counts_[static_cast<std::size_t>(Phase::closing)];
+    keys_.finish(closed.id, session.key);
+    placements_.leave(session.placement);
+    sessions_.erase(closed.id);
+}
+
+void DurableState::on(const Record& record, const KillWished& wished) {
+    Session& session = advance(wished.id, record.body);
+    IW_CHECK(!session.is_kill_wished());
+    session.progress_made().kill = wished;
+}
+
+void DurableState::on(const Record& record, const ReportSuperseded& superseded) {
+    Session& session = advance(superseded.id, record.body);
+    std::vector<ReportSuperseded>& kept = session.progress_made().superseded;
+    IW_CHECK(kept.size() < kSupersededMax);
+    kept.push_back(superseded);
+}
+
+void DurableState::on(const Record&, const WorkerRegistered& registered) {
+    IW_CHECK(!registered.name.empty());
+    workers_[registered.name].registration = registered;
+}
+
+void DurableState::on(const Record&, const WorkerNoted& noted) {
+    const auto worker = workers_.find(noted.name);
+    IW_CHECK(worker != workers_.end());
+    worker->second.state = noted.state;
+}
+
+// ---- What follows from them
+// -----------------------------------------------------------------------------
+
+void DurableState::hold(Session& session) {
+    const auto worker = workers_.find(session.progressed().worker);
+    IW_CHECK(worker != workers_.end());
+    const bool fresh = worker->second.held.emplace(session.ordinal, &session).second;
+    IW_CHECK(fresh);
+}
+
+void DurableState::let_go(Session& session) {
+    const auto worker = workers_.find(session.progressed().worker);
+    IW_CHECK(worker != workers_.end());
+    const std::size_t erased = worker->second.held.erase(session.ordinal);
+    IW_CHECK(erased == 1);
+}
+
+// A session without an origin has its workspace at the worker that ran it.
+Origin DurableState::owner_of(const Session& session) const {
+    if (!session.placement->placement.origin.empty()) return session.placement->placement.origin;
+    const Worker* worker = this->worker(session.progressed().worker);
+    return worker == nullptr ? Origin{} : worker->root();
+}
+
+void DurableState::begin_closing(Session& session) {
+    session.progress_made().owner = owner_of(session);
+    const bool fresh = closing_[session.progress->owner].emplace(session.ordinal, &session).second;
+    IW_CHECK(fresh);
+}
+
+}  // namespace iw::broker

@@ -1,0 +1,157 @@
+// Heartbeats and goodbyes, and what follows from a worker's list of attempts.
+
+#include <algorithm>
+#include <utility>
+
+#include "broker/core/state.h"
+#include "common/base/check.h"
+#include "common/base/text.h"
+
+namespace iw::broker {
+
+namespace {
+
+// With reasons of full length a message of these stays well below its limit; the rest follows at
+// the next heartbeat, when these have been obeyed.
+constexpr std::size_t kStopsPerMessage = 500;
+static_assert(kStopsPerMessage * (limits::kReasonMax + 1024) < limits::kMessageMax);
+
+bool takes_room(AttemptPhase phase) {
+    return phase == AttemptPhase::accepted || phase == AttemptPhase::running;
+}
+
+bool is_held_by(const Session* session, const Worker& worker, Fence fence) {
+    return session != nullptr && session->is_held() && session->fence == fence &&
+           session->progressed().worker == worker.registration.name && !is_orphan(*session, worker);
+}
+
+}  // namespace
+
+Presence* BrokerCore::State::present(const Caller& caller, const WorkerName& name) {
+    const auto found = presence_.find(name);
+    if (found != presence_.end() && found->second.peer == caller.peer) return &found->second;
+    // Also a process that a newer one has replaced: it learns so at its hello.
+    refuse(caller, ErrorCode::no_session,
+           "worker " + printable(name.str(), true) + " has not said hello on this connection");
+    return nullptr;
+}
+
+void BrokerCore::State::heard(const WorkerName& name, Presence& presence) {
+    const Duration silence = time_.steady - presence.heard_at;
+    presence.heard_at = time_.steady;
+    presence.heard_wall = time_.wall;
+    presence.is_given_up = false;
+    const Worker& worker = *durable_.worker(name);
+    if (worker.is_up()) return;
+    note_worker(worker, worker_state::kUp, "heard again after " + format_elapsed(silence));
+}
+
+void BrokerCore::State::on(HeartbeatEvent event) {
+    Presence* presence = present(event.caller, event.worker);
+    if (presence == nullptr) return;
+    const HeartbeatRequest& heartbeat = event.heartbeat;
+    if (heartbeat.slots > static_cast<std::uint32_t>(limits::kSlotsMax) ||
+        (heartbeat.agents && heartbeat.agents->size() > limits::kAgentsPerWorkerMax) ||
+        heartbeat.attempts.size() > limits::kInventoryMax) {
+        return refuse(event.caller, ErrorCode::bad_request,
+                      "heartbeat: at most 1000 slots, 500 agents and 10000 attempts");
+    }
+    heard(event.worker, *presence);
+    const Worker& worker = *durable_.worker(event.worker);
+    update_offer(worker, heartbeat);
+    ++presence->beat;
+    take_inventory(worker, *presence, heartbeat.attempts);
+    reply(event.caller,
+          HeartbeatReply{.time = time_.wall, .stops = stops(worker, heartbeat.attempts)});
+    send_missing(worker, *presence, heartbeat.attempts);
+    push_outcomes(worker, *presence);
+    ready_.touch(worker);
+}
+
+void BrokerCore::State::update_offer(const Worker& worker, const HeartbeatRequest& heartbeat) {
+    WorkerRegistered changed = worker.registration;
+    if (heartbeat.agents) changed.agents = *heartbeat.agents;
+    if (heartbeat.slots) changed.slots = *heartbeat.slots;
+    if (changed.agents == worker.registration.agents &&
+        changed.slots == worker.registration.slots) {
+        return;
+    }
+    transition("worker=" + changed.name.str(), worker.state, worker.state, "offers have changed");
+    change_registration(std::move(changed));
+}
+
+// Attempts that are not this worker's take its room all the same. What nobody here knows is noted
+// and left alone: it may be another broker's, or older than a restore.
+void BrokerCore::State::take_inventory(const Worker& worker, Presence& presence,
+                                       const std::vector<AttemptState>& inventory) {
+    std::set<AttemptRef> foreign;
+    for (const AttemptState& attempt : inventory) {
+        if (!takes_room(attempt.phase)) continue;
+        if (is_held_by(durable_.session(attempt.session), worker, attempt.fence)) continue;
+        AttemptRef ref{.session = attempt.session, .fence = attempt.fence};
+        if (!presence.foreign.contains(ref)) {
+            const bool is_known =
+                is_live(attempt.session) || durable_.keys().is_finished(attempt.session);
+            transition("worker=" + worker.registration.name.str(), worker.state, worker.state,
+                       std::string("runs ") + (is_known ? "superseded" : "unknown") + " attempt " +
+                           printable(attempt_name(ref), true));
+        }
+        foreign.insert(std::move(ref));
+    }
+    presence.foreign = std::move(foreign);
+}
+
+// Wishes not yet reported done, and attempts that the worker should not have any more.
+std::vector<StopOrder> BrokerCore::State::stops(const Worker& worker,
+                                                const std::vector<AttemptState>& inventory) const {
+    std::vector<StopOrder> orders;
+    for (const auto& [ordinal, session] : worker.held) {
+        const std::optional<KillWished>& wish = session->progressed().kill;
+        if (!wish || is_orphan(*session, worker) || orders.size() == kStopsPerMessage) continue;
+        orders.push_back(StopOrder{.session = *session->id,
+                                   .fence = session->fence,
+                                   .cause = wish->cause,
+                                   .reason = wish->reason});
+    }
+    for (const AttemptState& attempt : inventory) {
+        if (orders.size() == kStopsPerMessage) break;
+        if (!takes_room(attempt.phase)) continue;
+        const Session* session = durable_.session(attempt.session);
+        if (is_held_by(session, worker, attempt.fence)) continue;
+        // Only an attempt of a session that is known to be elsewhere or over is stopped.
+        if (session == nullptr && !durable_.keys().is_finished(attempt.session)) continue;
+        orders.push_back(StopOrder{.session = attempt.session,
+                                   .fence = attempt.fence,
+                                   .cause = Detail::killed,
+                                   .reason = "superseded"});
+    }
+    return orders;
+}
+
+// Assignments that the worker's list shows not to have arrived go out again under the same fence.
+void BrokerCore::State::send_missing(const Worker& worker, Presence& presence,
+                                     const std::vector<AttemptState>& inventory) {
+    std::set<AttemptRef> listed;
+    for (const AttemptState& attempt : inventory) {
+        listed.insert(AttemptRef{.session = attempt.session, .fence = attempt.fence});
+    }
+    for (const auto& [ordinal, session] : worker.held) {
+        if (is_orphan(*session, worker) || !presence.is_due_again(ordinal)) continue;
+        if (listed.contains(AttemptRef{.session = *session->id, .fence = session->fence})) continue;
+        send_assignment(presence, *session);
+    }
+}
+
+void BrokerCore::State::on(GoodbyeEvent event) {
+    Presence* presence = present(event.caller, event.worker);
+    if (presence == nullptr) return;
+    const Worker& worker = *durable_.worker(event.worker);
+    heard(event.worker, *presence);
+    presence->peer.reset();
+    presence->sent.clear();
+    note_worker(worker, worker_state::kAway, "said goodbye");
+    reply(event.caller, GoodbyeReply{});
+    close_abandoned();
+}
+
+}  // namespace iw::broker

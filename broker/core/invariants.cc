@@ -1,0 +1,100 @@
+// What must hold between any two steps. Everything derived is computed again here, another way.
+
+#include "broker/core/state.h"
+#include "common/base/check.h"
+
+namespace iw::broker {
+
+void DurableState::check_session(const Session& session) const {
+    IW_CHECK(session.id != nullptr);
+    IW_CHECK(sessions_.contains(*session.id));
+    IW_CHECK(session.placement != nullptr);
+    IW_CHECK(session.placement->sessions > 0);
+    IW_CHECK(session.platform_faults < limits::kPlatformFaultsMax);
+    IW_CHECK(session.ordinal < next_ordinal_);
+    const Progress& progress = session.progressed();
+    IW_CHECK((progress.ended != nullptr) == (session.phase == Phase::closing));
+    IW_CHECK(session.phase != Phase::running || progress.started_at.has_value());
+    IW_CHECK(session.phase != Phase::assigned || !progress.started_at.has_value());
+    IW_CHECK(session.phase != Phase::queued || !progress.kill.has_value());
+    IW_CHECK(progress.superseded.size() <= kSupersededMax);
+    if (session.phase == Phase::closing) {
+        IW_CHECK(closing_.at(progress.owner).at(session.ordinal) == &session);
+    }
+    if (!session.is_held()) return;
+    IW_CHECK(session.fence.attempt > 0);
+    IW_CHECK(workers_.at(progress.worker).held.at(session.ordinal) == &session);
+}
+
+void DurableState::check() const {
+    std::array<std::size_t, kPhases> counts{};
+    std::size_t keys = 0;
+    for (const auto& [id, session] : sessions_) {
+        IW_CHECK(session.id == &id);
+        check_session(session);
+        ++counts[static_cast<std::size_t>(session.phase)];
+        if (session.key != nullptr) ++keys;
+    }
+    IW_CHECK(counts == counts_);
+    IW_CHECK(keys == keys_.live_size());
+    std::size_t held = 0;
+    for (const auto& [name, worker] : workers_) {
+        IW_CHECK(worker.registration.name == name);
+        held += worker.held.size();
+    }
+    IW_CHECK(held == count(Phase::assigned) + count(Phase::running));
+    std::size_t closing = 0;
+    for (const auto& [root, group] : closing_) {
+        IW_CHECK(!group.empty());
+        closing += group.size();
+    }
+    IW_CHECK(closing == count(Phase::closing));
+    IW_CHECK(placements_.size() <= sessions_.size());
+}
+
+void BrokerCore::State::check_invariants() const {
+    durable_.check();
+    if (!started_) return;
+    IW_CHECK(actions_.records.empty());
+    for (const auto& [id, session] : durable_.sessions())
+        check_schedule(session);
+    check_workers();
+    check_queue();
+}
+
+void BrokerCore::State::check_schedule(const Session& session) const {
+    const Schedule& schedule = session.schedule;
+    const bool is_queued = session.phase == Phase::queued;
+    const bool is_due_later = schedule.due_at != Schedule::kNoDue;
+    IW_CHECK(ready_.contains(session) == (is_queued && !is_due_later));
+    IW_CHECK(due_.contains(schedule.due_at, session) == (is_queued && is_due_later));
+    IW_CHECK(expiry_.contains(schedule.expire_at, session) ==
+             (is_queued && schedule.expire_at != Schedule::kNoExpiry));
+}
+
+void BrokerCore::State::check_workers() const {
+    IW_CHECK(presence_.size() == durable_.workers().size());
+    for (const auto& [name, worker] : durable_.workers()) {
+        const Presence& presence = presence_.at(name);
+        IW_CHECK(presence.heard_at <= time_.steady);
+        IW_CHECK(worker.state != worker_state::kAway || !presence.peer.has_value());
+        for (const auto& [ordinal, deadline] : presence.orphans) {
+            IW_CHECK(is_orphan(*worker.held.at(ordinal), worker));
+        }
+    }
+}
+
+// Nothing waits that could run.
+void BrokerCore::State::check_queue() const {
+    std::size_t ready = 0;
+    for (const auto& [number, placement_class] : ready_.classes()) {
+        IW_CHECK(placement_class.placement->number == number);
+        IW_CHECK(!placement_class.entries.empty());
+        ready += placement_class.entries.size();
+        IW_CHECK(pick(placement_class) == nullptr);
+    }
+    IW_CHECK(ready == ready_.size());
+    IW_CHECK(ready + due_.size() == durable_.count(Phase::queued));
+}
+
+}  // namespace iw::broker

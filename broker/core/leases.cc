@@ -1,0 +1,134 @@
+// Time: leases of workers, the patience for owners of workspaces, and the deadlines of sessions.
+// Exactly at its deadline a thing has come. Ticks alone end leases: the messages of a turn are read
+// before its tick, so that a broker that stood still does not take waiting heartbeats for silence.
+
+#include <algorithm>
+#include <utility>
+
+#include "broker/core/state.h"
+#include "common/base/check.h"
+
+namespace iw::broker {
+
+void BrokerCore::State::on(TickEvent event) {
+    if (event.stall > Duration(0)) {
+        for (auto& [name, presence] : presence_) {
+            presence.heard_at = std::min(presence.heard_at + event.stall, time_.steady);
+            for (auto& [ordinal, deadline] : presence.orphans)
+                deadline += event.stall;
+        }
+    }
+    check_leases();
+    check_orphans();
+    close_abandoned();
+}
+
+void BrokerCore::State::check_leases() {
+    for (const auto& [name, worker] : durable_.workers()) {
+        Presence& presence = presence_.at(name);
+        const Duration silence = time_.steady - presence.heard_at;
+        IW_CHECK(silence >= Duration(0));
+        if (silence >= config_.owner_patience) presence.is_given_up = true;
+        const std::string evidence = "silent for " + format_elapsed(silence);
+        if (silence >= config_.unreachable_after &&
+            (worker.is_up() || worker.state == worker_state::kAway)) {
+            note_worker(worker, worker_state::kUnreachable, evidence);
+        }
+        if (silence < config_.lost_after || worker.state != worker_state::kUnreachable) continue;
+        note_worker(worker, worker_state::kLost, evidence);
+        give_up_attempts(worker, evidence);
+    }
+}
+
+// What silence alone may do to attempts is their policy's: by default nothing.
+void BrokerCore::State::give_up_attempts(const Worker& worker, const std::string& evidence) {
+    std::vector<const Session*> held;
+    for (const auto& [ordinal, session] : worker.held) {
+        if (session->on_lost != OnLost::wait && !is_orphan(*session, worker))
+            held.push_back(session);
+    }
+    for (const Session* session : held)
+        lose(*session, evidence);
+}
+
+void BrokerCore::State::lose(const Session& session, const std::string& evidence) {
+    const SessionId id = *session.id;
+    lose_attempt(session, evidence);
+    begin_closing(id);
+}
+
+void BrokerCore::State::check_orphans() {
+    for (const auto& [name, worker] : durable_.workers()) {
+        Presence& presence = presence_.at(name);
+        std::vector<const Session*> expired;
+        for (auto orphan = presence.orphans.begin(); orphan != presence.orphans.end();) {
+            if (orphan->second > time_.steady) {
+                ++orphan;
+                continue;
+            }
+            expired.push_back(worker.held.at(orphan->first));
+            orphan = presence.orphans.erase(orphan);
+        }
+        for (const Session* session : expired) {
+            if (session->on_lost == OnLost::wait) continue;
+            lose(*session, "given to an earlier incarnation of " + name.str() + ", silent for " +
+                               format_elapsed(config_.lost_after));
+        }
+    }
+}
+
+void BrokerCore::State::note_worker(const Worker& worker, std::string_view state,
+                                    std::string evidence) {
+    const std::string from = worker.state;
+    IW_CHECK(from != state);
+    const WorkerName& name = worker.registration.name;
+    transition("worker=" + name.str(), from, std::string(state), evidence);
+    emit(WorkerNoted{.name = name, .state = std::string(state), .evidence = std::move(evidence)});
+    if (state == worker_state::kUp) ready_.touch(worker);
+}
+
+// An expiry goes before a due time: a session that may start at the moment it expires does not
+// start.
+void BrokerCore::State::fire_timers() {
+    while (Session* session = expiry_.pop(time_.steady)) {
+        IW_CHECK(session->phase == Phase::queued);
+        const SessionId id = *session->id;
+        const Duration waited = *session->particular().expires_at - session->created_at;
+        end_queued(*session, Detail::expired, "not started within " + format_duration(waited));
+        begin_closing(id);
+    }
+    while (Session* session = due_.pop(time_.steady)) {
+        IW_CHECK(session->phase == Phase::queued);
+        session->schedule.due_at = Schedule::kNoDue;
+        ready_.add(*session, durable_.workers());
+    }
+}
+
+std::optional<Timestamp> BrokerCore::State::next_deadline() const {
+    std::optional<Timestamp> next;
+    const auto at = [&next](std::optional<Timestamp> deadline) {
+        if (deadline && (!next || *deadline < *next)) next = deadline;
+    };
+    at(due_.earliest());
+    at(expiry_.earliest());
+    for (const auto& [name, worker] : durable_.workers()) {
+        const Presence& presence = presence_.at(name);
+        if (worker.is_up() || worker.state == worker_state::kAway) {
+            at(presence.heard_at + config_.unreachable_after);
+        }
+        if (worker.state == worker_state::kUnreachable) at(presence.heard_at + config_.lost_after);
+        for (const auto& [ordinal, deadline] : presence.orphans)
+            at(deadline);
+    }
+    for (const auto& [root, group] : durable_.closing()) {
+        const Worker* owner = root.empty() ? nullptr : owner_of(root);
+        if (owner == nullptr || !is_waited_for(*owner)) {
+            at(time_.steady);
+            continue;
+        }
+        at(presence_.at(owner->registration.name).heard_at + config_.owner_patience);
+    }
+    return next;
+}
+
+}  // namespace iw::broker

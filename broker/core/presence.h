@@ -1,0 +1,40 @@
+#pragma once
+
+// What the broker knows of a worker from its messages alone: on which connection it is, when it was
+// heard, what it was sent and what it says it runs. None of it is durable; after a start it begins
+// anew.
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "broker/core/event.h"
+#include "common/base/ids.h"
+#include "common/base/time.h"
+
+namespace iw::broker {
+
+struct Presence {
+    std::optional<PeerId> peer;  // none: no hello yet, or goodbye
+    Timestamp heard_at;          // less the broker's own stalls; at a start, the start
+    std::optional<WallTime> heard_wall;
+    bool is_given_up = false;  // silent for so long that no end waits for its files
+    // Heartbeats and hellos so far: the unit in which a message is given time to arrive.
+    std::uint64_t beat = 0;
+    // By ordinal, the beat at which an assignment or an outcome was last sent on this connection.
+    std::map<std::uint64_t, std::uint64_t> sent;
+    // Attempts that it runs although they are not (or no longer) given to it: they take room.
+    std::set<AttemptRef> foreign;
+    // Attempts given to the name's previous incarnation, by ordinal, and when they count as lost.
+    std::map<std::uint64_t, Timestamp> orphans;
+
+    // An assignment sent after the previous beat may still be on its way: only a list that was made
+    // a whole beat later proves that it did not arrive.
+    bool is_due_again(std::uint64_t ordinal) const {
+        const auto last = sent.find(ordinal);
+        return last == sent.end() || last->second + 2 <= beat;
+    }
+};
+
+}  // namespace iw::broker

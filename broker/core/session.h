@@ -1,0 +1,113 @@
+#pragma once
+
+// A live session in memory, and the one table of what may happen to it. A million of these wait in
+// a full queue, so what only few need stands behind pointers and the prompt is never kept.
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "broker/core/record.h"
+#include "common/base/ids.h"
+#include "common/base/statuses.h"
+#include "common/base/time.h"
+
+namespace iw::broker {
+
+struct PlacementClass;
+
+enum class Phase : std::uint8_t {
+    queued,    // no attempt; delayed or to be retried, too
+    assigned,  // an attempt is given out and not known to have started
+    running,
+    closing,  // the outcome is decided, the last files are not written
+};
+inline constexpr std::size_t kPhases = 4;
+
+// The phase after a record of this kind; nothing: the record is illegal there. A session that is
+// closed leaves memory, which is not a phase: see DurableState::apply.
+std::optional<Phase> phase_after(Phase phase, const RecordBody& body);
+
+inline constexpr std::size_t kSupersededMax = 16;
+
+// What a submission may say besides; most say none of it.
+struct Particulars {
+    std::optional<WallTime> not_before;
+    std::optional<WallTime> expires_at;
+    SessionId parent;
+    SessionId retry_of;
+    // From the root down to the parent. Parents may be final and gone while their descendants live.
+    // After a start only living ancestors are known.
+    std::vector<SessionId> ancestors;
+    std::vector<std::string> tags;
+    std::string metadata;
+};
+
+// What became of it so far; a session that only waits has none of it.
+struct Progress {
+    WorkerName worker;     // holds or held the attempt of `fence`
+    std::string host;      // of that worker at that time
+    std::string state_id;  // of that worker at that time
+    std::optional<WallTime> started_at;
+    std::string workspace;
+    std::string last_reason;  // of the last AttemptReturned
+    std::optional<KillWished> kill;
+    std::unique_ptr<SessionEnded> ended;  // without the bytes of the result
+    Origin owner;                         // of the workspace, once ended; empty: nobody's
+    // Reports already kept as superseded, at most kSupersededMax: a peer that repeats itself or
+    // makes up fences must fill neither journal nor memory.
+    std::vector<ReportSuperseded> superseded;
+};
+
+// Scheduling, on the steady clock. Set by steps and by BrokerCore::started, never by a record.
+struct Schedule {
+    static constexpr Timestamp kNoDue{Duration::min()};
+    static constexpr Timestamp kNoExpiry{Duration::max()};
+    std::int64_t order =
+        0;  // smaller is earlier: acceptance or due time less the worth of priority
+    Timestamp due_at = kNoDue;        // not handed out before
+    Timestamp expire_at = kNoExpiry;  // given up when still queued then
+};
+
+struct Session {
+    const SessionId* id = nullptr;  // the key in the table of sessions
+    PlacementClass* placement =
+        nullptr;                       // agent, project, origin, requirements; shared by all alike
+    const std::string* key = nullptr;  // in the index of keys; null: submitted without one
+    std::unique_ptr<Particulars> particulars;
+    std::unique_ptr<Progress> progress;
+    WallTime created_at;
+    std::uint64_t ordinal = 0;  // order of creation
+    std::uint64_t revision = 0;
+    Fence fence;  // of the newest attempt
+    Duration timeout{0};
+    static constexpr std::uint64_t kNoDiskLimit = std::numeric_limits<std::uint64_t>::max();
+    std::uint64_t disk_limit = kNoDiskLimit;
+    Schedule schedule;
+    std::int8_t priority = 0;
+    std::uint8_t platform_faults = 0;
+    Phase phase = Phase::queued;
+    OnLost on_lost = OnLost::wait;
+
+    // Read access that does not care whether there is any.
+    const Particulars& particular() const;
+    const Progress& progressed() const;
+    // Write access; makes it when there is none.
+    Particulars& particulars_made();
+    Progress& progress_made();
+
+    // An attempt is out and unfinished.
+    bool is_held() const { return phase == Phase::assigned || phase == Phase::running; }
+    bool is_kill_wished() const { return progressed().kill.has_value(); }
+};
+
+// What records alone say that the session shows.
+StatusChange shown(const Session& session);
+// "CREATED/queued".
+std::string status_text(StatusChange shown);
+
+}  // namespace iw::broker

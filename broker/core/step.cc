@@ -1,0 +1,159 @@
+// The machinery of a step: deciding a fact, answering, and keeping schedules in line with durable
+// state.
+
+#include <utility>
+
+#include "broker/core/state.h"
+#include "common/base/check.h"
+#include "common/base/overloaded.h"
+
+namespace iw::broker {
+
+namespace {
+
+// What the log says about a record besides the change of status.
+std::string why_of(const RecordBody& body) {
+    return std::visit(
+        overloaded{
+            [](const SessionCreated& created) { return "submitted by " + created.principal; },
+            [](const AttemptAssigned& assigned) {
+                return "attempt " + std::to_string(assigned.fence.attempt) + " given to " +
+                       assigned.worker.str();
+            },
+            [](const AttemptStarted&) { return std::string("started"); },
+            [](const AttemptReturned& returned) { return returned.reason; },
+            [](const SessionEnded& ended) {
+                std::string why = status_text({ended.status, ended.detail});
+                const std::string& text = ended.reason.empty() ? ended.kill_reason : ended.reason;
+                return text.empty() ? why : why + ": " + text;
+            },
+            [](const SessionClosed& closed) { return "closed by " + closed.by; },
+            [](const KillWished& wished) { return "kill wished by " + wished.principal; },
+            [](const ReportSuperseded& superseded) { return superseded.what; },
+            [](const WorkerRegistered&) { return std::string(); },
+            [](const WorkerNoted& noted) { return noted.evidence; },
+        },
+        body);
+}
+
+}  // namespace
+
+void BrokerCore::State::emit(RecordBody body) {
+    const SessionId* id = session_of(body);
+    Session* before = id == nullptr ? nullptr : durable_.session(*id);
+    std::string from;
+    if (before != nullptr) {
+        from = status_text(shown(*before));
+        // A closed session is gone after this, and with it what its outcome was.
+        if (std::holds_alternative<SessionClosed>(body)) note_session(body, from, before);
+        unschedule(*before);
+    }
+    const Worker* holder = before != nullptr && before->is_held()
+                               ? durable_.worker(before->progressed().worker)
+                               : nullptr;
+    actions_.records.push_back(
+        Record{.seq = durable_.head() + 1, .time = time_.wall, .body = std::move(body)});
+    const Record& record = actions_.records.back();
+    durable_.apply(record);
+    const SessionId* now_id = session_of(record.body);
+    Session* after = now_id == nullptr ? nullptr : durable_.session(*now_id);
+    if (after == nullptr) return;
+    if (before == nullptr) begin_schedule(*after, run_time_ms());
+    if (holder != nullptr && !after->is_held()) released(*holder, after->ordinal);
+    refresh_schedule(*after);
+    note_session(record.body, from, after);
+}
+
+void BrokerCore::State::released(const Worker& worker, std::uint64_t ordinal) {
+    Presence& presence = presence_.at(worker.registration.name);
+    presence.sent.erase(ordinal);
+    presence.orphans.erase(ordinal);
+    ready_.touch(worker);
+}
+
+void BrokerCore::State::note_session(const RecordBody& body, const std::string& from,
+                                     const Session* after) {
+    IW_CHECK(after != nullptr);
+    std::string to = status_text(shown(*after));
+    if (std::holds_alternative<SessionClosed>(body)) {
+        const SessionEnded& ended = *after->progressed().ended;
+        to = status_text({ended.status, ended.detail});
+    }
+    if (from == to && std::holds_alternative<ReportSuperseded>(body)) to = "report-superseded";
+    transition("session=" + after->id->str(), from, std::move(to), why_of(body));
+}
+
+void BrokerCore::State::transition(std::string subject, std::string from, std::string to,
+                                   std::string why) {
+    actions_.transitions.push_back(Transition{.subject = std::move(subject),
+                                              .from = std::move(from),
+                                              .to = std::move(to),
+                                              .why = std::move(why)});
+}
+
+void BrokerCore::State::reply(const Caller& caller, Reply body) {
+    actions_.outgoing.push_back(
+        SendReply{.peer = caller.peer, .request = caller.request, .body = std::move(body)});
+}
+
+void BrokerCore::State::refuse(const Caller& caller, ErrorCode code, std::string message) {
+    ErrorReply refusal;
+    refusal.error = make_error(code, std::move(message));
+    actions_.outgoing.push_back(
+        SendReply{.peer = caller.peer, .request = caller.request, .body = std::move(refusal)});
+}
+
+void BrokerCore::State::push(const Presence& presence, Push body) {
+    IW_CHECK(presence.peer.has_value());
+    actions_.outgoing.push_back(SendPush{.peer = *presence.peer, .body = std::move(body)});
+}
+
+// ---- Schedules
+// ------------------------------------------------------------------------------------------
+
+std::int64_t BrokerCore::State::run_time_ms() const {
+    return (time_.steady.time_since_epoch() + run_offset_).count();
+}
+
+// Due times are put on the steady clock here and never looked up on the wall clock again, so that
+// setting the clock neither starts nor ends anything.
+void BrokerCore::State::begin_schedule(Session& session, std::int64_t accepted_ms) {
+    Schedule& schedule = session.schedule;
+    const Particulars& particulars = session.particular();
+    schedule.order = accepted_ms - session.priority * limits::kAgeingPerPriority.count();
+    if (particulars.not_before) {
+        const Duration delay = *particulars.not_before - time_.wall;
+        if (delay > Duration(0)) schedule.due_at = time_.steady + delay;
+        schedule.order += (*particulars.not_before - session.created_at).count();
+    }
+    if (particulars.expires_at) {
+        schedule.expire_at = time_.steady + (*particulars.expires_at - time_.wall);
+    }
+}
+
+void BrokerCore::State::unschedule(Session& session) {
+    if (session.phase != Phase::queued) return;
+    const Schedule& schedule = session.schedule;
+    if (schedule.expire_at != Schedule::kNoExpiry &&
+        expiry_.contains(schedule.expire_at, session)) {
+        expiry_.clear(schedule.expire_at, session);
+    }
+    if (schedule.due_at != Schedule::kNoDue && due_.contains(schedule.due_at, session)) {
+        due_.clear(schedule.due_at, session);
+        return;
+    }
+    if (ready_.contains(session)) ready_.remove(session);
+}
+
+void BrokerCore::State::refresh_schedule(Session& session) {
+    if (session.phase != Phase::queued) return;
+    const Schedule& schedule = session.schedule;
+    if (schedule.expire_at != Schedule::kNoExpiry) expiry_.set(schedule.expire_at, session);
+    if (schedule.due_at != Schedule::kNoDue) {
+        due_.set(schedule.due_at, session);
+        return;
+    }
+    ready_.add(session, durable_.workers());
+}
+
+}  // namespace iw::broker

@@ -1,0 +1,156 @@
+// Sessions and workers as outsiders see them.
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "broker/core/state.h"
+#include "common/base/check.h"
+
+namespace iw::broker {
+
+std::optional<SessionView> BrokerCore::State::view(const SessionId& id) const {
+    const Session* session = durable_.session(id);
+    if (session == nullptr) return std::nullopt;
+    return view_of(*session);
+}
+
+SessionView BrokerCore::State::view_of(const Session& session) const {
+    const Particulars& particulars = session.particular();
+    const Placement& placement = session.placement->placement;
+    const Progress& progress = session.progressed();
+    SessionView view;
+    view.id = *session.id;
+    view.agent = placement.agent;
+    view.project = placement.project;
+    view.origin = placement.origin;
+    view.created_at = session.created_at;
+    view.started_at = progress.started_at;
+    view.attempt = session.fence.attempt;
+    view.generation = session.fence.generation;
+    view.worker = progress.worker.str();
+    view.host = progress.host;
+    view.workspace = progress.workspace;
+    view.parent = particulars.parent;
+    view.retry_of = particulars.retry_of;
+    view.priority = session.priority;
+    view.timeout = session.timeout;
+    view.tags = particulars.tags;
+    view.metadata = particulars.metadata;
+    view.revision = session.revision;
+    const StatusChange state = shown(session);
+    view.status = state.status;
+    view.detail = state.detail;
+    if (session.phase == Phase::queued) describe_queued(session, view);
+    if (session.is_held()) describe_held(session, view);
+    if (session.phase == Phase::closing) {
+        view.reason = status_text({progress.ended->status, progress.ended->detail}) +
+                      "; its files are being written";
+    }
+    return view;
+}
+
+void BrokerCore::State::describe_queued(const Session& session, SessionView& view) const {
+    view.reason = session.progressed().last_reason;
+    if (!view.reason.empty()) return;
+    if (session.schedule.due_at != Schedule::kNoDue) {
+        view.detail = Detail::delayed;
+        view.reason = "until " + format_utc(*session.particular().not_before);
+        return;
+    }
+    view.detail = Detail::queued;
+    const ReadyQueue::Class* placement_class = ready_.find(session.placement->number);
+    IW_CHECK(placement_class != nullptr);
+    const std::vector<const Worker*>& eligible = placement_class->eligible;
+    const auto reachable = [this](const Worker* worker) { return is_reachable(*worker); };
+    if (std::any_of(eligible.begin(), eligible.end(), reachable)) {
+        view.reason = "waiting for a slot";
+        return;
+    }
+    view.detail = Detail::no_worker;
+    view.reason = "waiting for a worker that " + wanted(session.placement->placement);
+}
+
+void BrokerCore::State::describe_held(const Session& session, SessionView& view) const {
+    const Progress& progress = session.progressed();
+    const Worker* worker = durable_.worker(progress.worker);
+    IW_CHECK(worker != nullptr);
+    const bool is_silent = worker->state == worker_state::kUnreachable ||
+                           worker->state == worker_state::kLost || is_orphan(session, *worker);
+    view.reason = session.phase == Phase::assigned ? "given to " + progress.worker.str() : "";
+    if (progress.kill) view.reason = "is being stopped";
+    if (!is_silent) return;
+    view.reason = "worker " + progress.worker.str() + " is " +
+                  (worker->is_up() ? "another incarnation" : worker->state);
+    // An attempt that is not known to have started is still CREATED, and that has no such word.
+    if (session.phase == Phase::running) view.detail = Detail::unreachable;
+}
+
+void BrokerCore::State::apply_outcome(const SessionEnded& ended, SessionView& view) const {
+    IW_CHECK(is_final(ended.status));
+    view.status = ended.status;
+    view.detail = ended.detail;
+    view.reason = ended.reason;
+    view.kill_reason = ended.kill_reason;
+    view.exit_code = ended.exit_code;
+    if (ended.started_at) view.started_at = ended.started_at;
+    view.completed_at = ended.completed_at;
+    if (!ended.workspace.empty()) view.workspace = ended.workspace;
+    view.result_status = ended.result_status;
+    view.result_size = ended.result_size;
+    view.result_sha256 = ended.result_sha256;
+}
+
+Outcome BrokerCore::State::outcome_of(const Session& session) const {
+    IW_CHECK(session.phase == Phase::closing);
+    Outcome outcome{.session = view_of(session)};
+    apply_outcome(*session.progressed().ended, outcome.session);
+    return outcome;
+}
+
+std::vector<SessionId> BrokerCore::State::match(std::string_view prefix, std::size_t max) const {
+    std::vector<SessionId> ids;
+    const auto& sessions = durable_.sessions();
+    for (auto each = sessions.lower_bound(SessionId(std::string(prefix)));
+         each != sessions.end() && ids.size() < max; ++each) {
+        if (!each->first.str().starts_with(prefix)) break;
+        ids.push_back(each->first);
+    }
+    return ids;
+}
+
+WorkersReply BrokerCore::State::workers_view() const {
+    WorkersReply answer;
+    for (const auto& [name, worker] : durable_.workers()) {
+        const WorkerRegistered& registration = worker.registration;
+        answer.workers.push_back(WorkerView{.name = name,
+                                            .host = registration.host,
+                                            .root = registration.root,
+                                            .project = registration.project,
+                                            .state = worker.state,
+                                            .slots = registration.slots,
+                                            .used = static_cast<std::uint32_t>(used(worker)),
+                                            .agents = registration.agents,
+                                            .labels = registration.labels,
+                                            .software = registration.software,
+                                            .start_count = registration.start_count,
+                                            .heard_at = presence_.at(name).heard_wall});
+    }
+    return answer;
+}
+
+std::vector<std::string> BrokerCore::State::known_agents(std::string_view project) const {
+    std::set<std::string> known;
+    for (const auto& [name, worker] : durable_.workers()) {
+        if (!project.empty() && worker.registration.project != project) continue;
+        known.insert(worker.registration.agents.begin(), worker.registration.agents.end());
+    }
+    return {known.begin(), known.end()};
+}
+
+bool BrokerCore::State::is_current(const AttemptRef& inside) const {
+    const Session* session = durable_.session(inside.session);
+    return session != nullptr && session->is_held() && session->fence == inside.fence;
+}
+
+}  // namespace iw::broker
