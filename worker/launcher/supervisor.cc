@@ -1,0 +1,181 @@
+#include "worker/launcher/supervisor.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "common/io/system_clock.h"
+
+namespace iw::worker {
+namespace {
+
+// What the agent's end leaves over is often on its way out by itself: `tee` behind a pipe writes
+// its last lines.
+constexpr Duration kSettle{250};
+constexpr Duration kSweepGrace{2'000};
+constexpr Duration kKillMax{10'000};  // after this, what does not die is stuck in the kernel
+constexpr Duration kKillAgain{1'000};
+constexpr Duration kLookAgain{20};  // escaped processes are no children: their end sends no signal
+
+std::string variable(const LaunchPlan& plan, const char* name) {
+    const auto found = plan.environment.find(name);
+    return found != plan.environment.end() ? found->second : "";
+}
+
+}  // namespace
+
+Supervisor::Supervisor(const AttemptStore& store, const LaunchPlan& plan, io::SignalFd& signals,
+                       pid_t agent)
+    : store_(store),
+      plan_(plan),
+      signals_(signals),
+      agent_(agent),
+      launcher_(::getpid()),
+      has_terminal_(::isatty(STDOUT_FILENO) == 1),
+      mark_{.session = variable(plan, "IW_SESSION_ID"), .attempt = variable(plan, "IW_ATTEMPT")} {}
+
+AgentEnd Supervisor::run() {
+    // The worker records a stop and then looks for whom to signal; we recorded the process before
+    // this look. So one of the two sees the other, and no stop is lost.
+    stop_if_recorded();
+    while (agent_alive_) {
+        wait(kill_at_ ? *kill_at_ : Timestamp::max());
+        take_signals();
+        reap();
+        if (agent_alive_ && kill_at_ && io::steady_now() >= *kill_at_) {
+            kill_tree();
+            kill_at_ = io::steady_now() + kKillAgain;
+        }
+    }
+    sweep();
+    return end_;
+}
+
+void Supervisor::wait(Timestamp deadline) {
+    pollfd readable{.fd = signals_.fd(), .events = POLLIN, .revents = 0};
+    int timeout_ms = -1;
+    if (deadline != Timestamp::max()) {
+        const Duration left = std::max(deadline - io::steady_now(), Duration{0});
+        timeout_ms = static_cast<int>(std::min<Duration::rep>(left.count() + 1, 3'600'000));
+    }
+    ::poll(&readable, 1, timeout_ms);
+}
+
+void Supervisor::take_signals() {
+    while (const auto signal = signals_.read()) {
+        if (!agent_alive_) continue;
+        if (*signal == SIGTERM) stop_if_recorded();
+        if (*signal == SIGHUP) hang_up();
+    }
+}
+
+// Also takes in whatever orphans were handed to us, so that none stays a zombie.
+void Supervisor::reap() {
+    int status = 0;
+    pid_t pid = 0;
+    while ((pid = ::waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0 || (pid < 0 && errno == EINTR)) {
+        if (pid != agent_) continue;
+        if (WIFSTOPPED(status)) {
+            agent_stopped(WSTOPSIG(status));
+        } else {
+            agent_ended(status);
+        }
+    }
+}
+
+void Supervisor::agent_ended(int status) {
+    agent_alive_ = false;
+    end_.wait_status = status;
+    end_.ended_at = io::wall_now();
+    // The agent may die of its closed terminal before we have been told of it.
+    const bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    if (!end_.stop_sent && !clean && terminal_closed()) end_.hangup = true;
+}
+
+// Nobody could type `fg`: an agent that was suspended from the terminal gets it back and goes on.
+// SIGSTOP is an operator's, and stays.
+void Supervisor::agent_stopped(int signal) {
+    if (signal != SIGTSTP && signal != SIGTTIN && signal != SIGTTOU) return;
+    ::tcsetpgrp(STDOUT_FILENO, agent_);
+    ::kill(-agent_, SIGCONT);
+}
+
+void Supervisor::stop_if_recorded() {
+    if (end_.stop_sent || !store_.read_stop(plan_.attempt)) return;
+    reap();
+    if (!agent_alive_) return;
+    end_.stop_sent = true;
+    end_tree(plan_.stop_grace, {SIGTERM, SIGCONT});
+}
+
+// Without its terminal an agent cannot be seen, and its output is lost: it is ended, and its
+// attempt is lost.
+void Supervisor::hang_up() {
+    if (end_.hangup || !terminal_closed()) return;
+    stop_if_recorded();
+    if (end_.stop_sent || !agent_alive_) return;
+    end_.hangup = true;
+    end_tree(plan_.stop_grace, {SIGHUP, SIGTERM, SIGCONT});
+}
+
+bool Supervisor::terminal_closed() const {
+    pollfd terminal{.fd = STDOUT_FILENO, .events = 0, .revents = 0};
+    return has_terminal_ && ::poll(&terminal, 1, 0) == 1 &&
+           (terminal.revents & (POLLHUP | POLLERR)) != 0;
+}
+
+void Supervisor::send_all(int signal, const std::vector<TreeProcess>& processes) {
+    // The group in one call, so that none of its members can slip through by forking.
+    if (agent_alive_) ::kill(-agent_, signal);
+    for (const TreeProcess& process : processes) {
+        if (agent_alive_ && process.group == agent_) continue;
+        io::send_signal(process.id, signal);
+    }
+}
+
+void Supervisor::end_tree(Duration grace, std::initializer_list<int> signals) {
+    kill_at_ = io::steady_now() + grace;
+    const std::vector<TreeProcess> processes = tree();
+    for (const int signal : signals)
+        send_all(signal, processes);
+}
+
+void Supervisor::kill_tree() {
+    send_all(SIGKILL, tree());
+}
+
+bool Supervisor::tree_ends_before(Timestamp deadline) {
+    while (!tree().empty()) {
+        const Timestamp now = io::steady_now();
+        if (now >= deadline) return false;
+        wait(std::min(deadline, now + kLookAgain));
+        take_signals();
+        reap();
+    }
+    return true;
+}
+
+// After the agent: what it left behind ends too, so that an exit record means that nothing runs any
+// more.
+void Supervisor::sweep() {
+    if (!kill_at_) {
+        if (tree_ends_before(io::steady_now() + kSettle)) return;
+        end_.swept = static_cast<std::uint32_t>(tree().size());
+        end_tree(kSweepGrace, {SIGTERM, SIGCONT});
+    } else {
+        end_.swept = static_cast<std::uint32_t>(tree().size());
+    }
+    if (tree_ends_before(*kill_at_)) return;
+    const Timestamp give_up = io::steady_now() + kKillMax;
+    while (io::steady_now() < give_up) {
+        kill_tree();
+        if (tree_ends_before(io::steady_now() + kLookAgain)) return;
+    }
+    end_.left = static_cast<std::uint32_t>(tree().size());
+}
+
+}  // namespace iw::worker
