@@ -1,0 +1,90 @@
+#include "worker/identity.h"
+
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "common/io/config_file.h"
+
+namespace iw::worker {
+namespace {
+
+constexpr std::size_t kFileMax = 64u << 10;
+constexpr std::size_t kStateIdBytes = 16;
+
+struct Saved {
+    std::string state_id;
+    std::uint64_t start_count = 0;
+};
+
+// A file that is missing is a new worker; one that cannot be read is not overwritten.
+Result<Saved> read_saved(const std::string& path) {
+    const Result<std::string> text = io::read_file(path, kFileMax);
+    if (!text && text.error().code == ErrorCode::not_found) {
+        return Saved{.state_id = io::random_hex(kStateIdBytes), .start_count = 0};
+    }
+    if (!text) return text.error();
+    const auto json = nlohmann::json::parse(*text, nullptr, false);
+    if (json.is_object() && json.contains("state_id") && json["state_id"].is_string() &&
+        json.contains("start_count") && json["start_count"].is_number_unsigned()) {
+        return Saved{.state_id = json["state_id"].get<std::string>(),
+                     .start_count = json["start_count"].get<std::uint64_t>()};
+    }
+    return make_error(ErrorCode::io,
+                      path + " is not what a worker writes; restore it, or use a new state folder");
+}
+
+Status save(const std::string& path, const Saved& saved) {
+    const nlohmann::json json = {{"state_id", saved.state_id}, {"start_count", saved.start_count}};
+    return io::write_file(path, json.dump() + "\n", 0600, io::Sync::file_and_folder);
+}
+
+std::variant<io::FileLock, Refusal> lock(const std::string& path, const std::string& what) {
+    Result<io::FileLock> held = io::FileLock::acquire(path);
+    if (held) return std::move(*held);
+    const bool busy = held.error().code == ErrorCode::conflict;
+    return Refusal{busy ? kExitBusy : kExitCannotCreate,
+                   busy ? "another worker serves " + what + ": " + held.error().message
+                        : held.error().message};
+}
+
+}  // namespace
+
+std::variant<Identity, Refusal> take_identity(const WorkerOptions& options) {
+    if (::access(options.root.c_str(), W_OK | X_OK) != 0) {
+        return Refusal{kExitPermission,
+                       "the project root " + options.root +
+                           " is not writable; workspaces stand in it, so give this user the right"};
+    }
+    if (const Status made = io::make_folders(options.state_dir, 0700); !made) {
+        return Refusal{kExitCannotCreate, made.error().message + "; choose another --state-dir"};
+    }
+    std::variant<io::FileLock, Refusal> state =
+        lock(options.state_dir + "/lock", "state folder " + options.state_dir);
+    if (auto* refusal = std::get_if<Refusal>(&state)) return std::move(*refusal);
+
+    // One worker per root on a host, wherever their state folders are.
+    const std::string roots = io::state_folder() + "/roots";
+    if (const Status made = io::make_folders(roots, 0700); !made) {
+        return Refusal{kExitCannotCreate, made.error().message};
+    }
+    const std::string root_file =
+        roots + "/" + io::sha256_hex(options.root).substr(0, 16) + ".lock";
+    std::variant<io::FileLock, Refusal> root = lock(root_file, "root " + options.root);
+    if (auto* refusal = std::get_if<Refusal>(&root)) return std::move(*refusal);
+
+    const std::string file = options.state_dir + "/worker.json";
+    Result<Saved> saved = read_saved(file);
+    if (!saved) return Refusal{kExitIo, saved.error().message};
+    ++saved->start_count;
+    if (const Status written = save(file, *saved); !written)
+        return Refusal{kExitIo, written.error().message};
+    return Identity{.state_id = saved->state_id,
+                    .start_count = saved->start_count,
+                    .boot_id = io::boot_id(),
+                    .state_lock = std::move(*std::get_if<io::FileLock>(&state)),
+                    .root_lock = std::move(*std::get_if<io::FileLock>(&root))};
+}
+
+}  // namespace iw::worker

@@ -1,0 +1,28 @@
+#pragma once
+
+// What makes a worker one and the same over its restarts: its state folder and its project root,
+// both locked, and the id and start counter that the broker knows it by.
+
+#include <cstdint>
+#include <string>
+#include <variant>
+
+#include "common/io/files.h"
+#include "worker/exit_codes.h"
+#include "worker/options.h"
+
+namespace iw::worker {
+
+struct Identity {
+    std::string state_id;  // random, made with the state folder
+    std::uint64_t start_count = 0;
+    std::string boot_id;
+    io::FileLock state_lock;
+    io::FileLock root_lock;
+};
+
+// Makes the state folder (0700) where it is missing, takes both locks and raises the start counter,
+// synced. A refusal when another worker holds one of them or the root is not writable.
+std::variant<Identity, Refusal> take_identity(const WorkerOptions& options);
+
+}  // namespace iw::worker

@@ -1,0 +1,229 @@
+#include "worker/options.h"
+
+#include <CLI/CLI.hpp>
+#include <utility>
+
+#include "common/base/text.h"
+#include "common/base/version.h"
+#include "common/io/config_file.h"
+#include "common/io/files.h"
+#include "common/io/socket.h"
+#include "common/workspace/workspace.h"
+#include "worker/exit_codes.h"
+
+namespace iw::worker {
+namespace {
+
+constexpr std::uint32_t kSlotsDefault = 5;
+constexpr std::size_t kConfigFileMax = 1u << 20;
+constexpr long long kMiB = 1 << 20;
+
+struct Flags {
+    std::string config_file;
+    std::map<std::string, std::string> values;  // of configuration keys
+    bool check_only = false;
+};
+
+// A key, its flag and what it is for; one list for files, environment and command line.
+struct Setting {
+    io::ConfigKey key;
+    std::string flag;
+};
+
+Farewell wrong_config(const std::string& message) {
+    return Farewell{.exit_code = kExitConfig, .output = {}, .error = message};
+}
+
+std::vector<Setting> settings() {
+    using io::ConfigType;
+    return {
+        {{"worker.name", ConfigType::text, "", "name in the fleet; default <host>:<project>", 0, 0},
+         "--name"},
+        {{"worker.host", ConfigType::text, "", "this host's name; default the system's", 0, 0},
+         "--host"},
+        {{"worker.root", ConfigType::path, "", "root folder of the project; required", 0, 0},
+         "--root"},
+        {{"worker.project", ConfigType::text, "", "the project's name in the fleet", 0, 0},
+         "--project"},
+        {{"worker.state_dir", ConfigType::path, "",
+          "folder of attempts, tmux socket and local sockets", 0, 0},
+         "--state-dir"},
+        {{"worker.broker", ConfigType::text, "", "endpoint of the broker", 0, 0}, "--broker"},
+        {{"worker.slots", ConfigType::integer, "0",
+          "sessions at a time; 0: as scripts/ops/config.sh says", 0, limits::kSlotsMax},
+         "--slots"},
+        {{"worker.labels", ConfigType::text, "", "labels for --require, as in gpu=yes,os=debian", 0,
+          0},
+         "--labels"},
+        {{"worker.log_bytes", ConfigType::integer, std::to_string(32 * kMiB),
+          "bytes of one session's output.log", 64 << 10, 1024 * kMiB},
+         "--log-bytes"},
+        {{"worker.stop_grace", ConfigType::duration, "10s",
+          "between SIGTERM and SIGKILL of an agent", 10, 600'000},
+         "--stop-grace"},
+        {{"worker.log_level", ConfigType::text, "info", "debug, info, warn or error", 0, 0},
+         "--log-level"},
+        {{"worker.log_format", ConfigType::text, "text", "text or json", 0, 0}, "--log-format"},
+    };
+}
+
+std::variant<Flags, Farewell> read_flags(int argc, const char* const* argv) {
+    CLI::App app("The worker of a project root: runs its sessions in tmux and reports to a broker.",
+                 "iworker");
+    Flags flags;
+    bool version = false;
+    const std::vector<Setting> all = settings();
+    std::map<std::string, std::string> given;
+    app.add_option("--config", flags.config_file,
+                   "configuration file, instead of the standard ones");
+    for (const Setting& setting : all) {
+        app.add_option(setting.flag, given[setting.key.name], setting.key.help);
+    }
+    app.add_flag("--check-config", flags.check_only, "check the configuration and end");
+    app.add_flag("--version", version, "print the version and end");
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::CallForHelp&) {
+        return Farewell{.exit_code = kExitOk, .output = app.help(), .error = {}};
+    } catch (const CLI::ParseError& wrong) {
+        const std::string what = printable(wrong.what(), true);
+        return Farewell{
+            .exit_code = kExitUsage, .output = {}, .error = what + "; see iworker --help"};
+    }
+    if (version) {
+        return Farewell{
+            .exit_code = kExitOk, .output = "iworker " + std::string(kVersion) + "\n", .error = {}};
+    }
+    for (const Setting& setting : all) {
+        if (app.count(setting.flag) > 0) flags.values[setting.key.name] = given[setting.key.name];
+    }
+    return flags;
+}
+
+std::optional<std::string> check_word(const io::Config& config, const std::string& key,
+                                      const std::vector<std::string>& words) {
+    const std::string value = config.text(key);
+    for (const std::string& word : words) {
+        if (value == word) return std::nullopt;
+    }
+    const std::string origin = config.values().at(key).origin;
+    return key + " (" + origin + ") is \"" + printable(value, true) + "\"; allowed are " +
+           join(words, ", ");
+}
+
+std::optional<std::string> read_labels(const std::string& text,
+                                       std::map<std::string, std::string>& labels) {
+    if (trim(text).empty()) return std::nullopt;
+    for (const std::string& part : split(text, ',')) {
+        const std::string_view pair = trim(part);
+        const auto equals = pair.find('=');
+        const std::string name(pair.substr(0, equals));
+        if (equals == std::string_view::npos || !is_plain_name(name) ||
+            pair.size() > limits::kTagBytesMax) {
+            return "worker.labels has \"" + printable(pair, true) +
+                   "\"; write labels as name=value,name=value";
+        }
+        labels[name] = std::string(pair.substr(equals + 1));
+    }
+    return std::nullopt;
+}
+
+// Names, from what is set or from host and root.
+std::optional<std::string> read_names(const io::Config& config, WorkerOptions& options) {
+    options.host = config.text("worker.host");
+    if (options.host.empty()) options.host = io::host_name();
+    options.project = config.text("worker.project");
+    if (options.project.empty()) options.project = workspace::project_name(options.root);
+    std::string name = config.text("worker.name");
+    if (name.empty()) name = options.host + ":" + options.project;
+    options.name = WorkerName(name);
+    const std::map<std::string, std::string> names = {
+        {"worker.host", options.host}, {"worker.project", options.project}, {"worker.name", name}};
+    for (const auto& [key, value] : names) {
+        if (is_plain_name(value)) continue;
+        return key + " is \"" + printable(value, true) +
+               "\"; allowed are 1 to 128 of A-Z a-z 0-9 . _ : @ -, not beginning with . or -";
+    }
+    return std::nullopt;
+}
+
+std::optional<std::string> read_paths(const io::Config& config, WorkerOptions& options) {
+    const std::string root = config.text("worker.root");
+    if (root.empty()) return "worker.root is not set; name the project's root folder with --root";
+    options.root = io::real_path(io::absolute_path(root));
+    if (options.root.empty()) return "worker.root " + printable(root, true) + " does not exist";
+    const io::FleetPaths fleet = io::fleet_paths(options.root);
+    options.state_dir = config.text("worker.state_dir");
+    if (options.state_dir.empty()) options.state_dir = fleet.worker_state;
+    options.state_dir = io::absolute_path(options.state_dir);
+    options.broker = config.text("worker.broker");
+    if (options.broker.empty()) options.broker = fleet.endpoint;
+    if (const Status endpoint = io::check_endpoint(options.broker); !endpoint.ok()) {
+        return "worker.broker: " + endpoint.error().message;
+    }
+    return std::nullopt;
+}
+
+std::variant<WorkerOptions, Farewell> checked(const io::Config& config) {
+    if (const auto wrong =
+            check_word(config, "worker.log_level", {"debug", "info", "warn", "error"})) {
+        return wrong_config(*wrong);
+    }
+    if (const auto wrong = check_word(config, "worker.log_format", {"text", "json"})) {
+        return wrong_config(*wrong);
+    }
+    WorkerOptions options;
+    if (const auto wrong = read_paths(config, options)) return wrong_config(*wrong);
+    if (const auto wrong = read_names(config, options)) return wrong_config(*wrong);
+    if (const auto wrong = read_labels(config.text("worker.labels"), options.labels))
+        return wrong_config(*wrong);
+    const long long slots = config.integer("worker.slots");
+    if (slots > 0) options.slots = static_cast<std::uint32_t>(slots);
+    options.log_bytes = static_cast<std::uint64_t>(config.integer("worker.log_bytes"));
+    options.stop_grace = config.duration("worker.stop_grace");
+    options.log_level = config.text("worker.log_level");
+    options.log_format = config.text("worker.log_format");
+    return options;
+}
+
+}  // namespace
+
+std::variant<WorkerOptions, Farewell> parse_options(int argc, const char* const* argv) {
+    std::variant<Flags, Farewell> read = read_flags(argc, argv);
+    if (auto* farewell = std::get_if<Farewell>(&read)) return std::move(*farewell);
+    const Flags& flags = *std::get_if<Flags>(&read);
+
+    std::vector<io::ConfigKey> keys;
+    for (Setting& setting : settings())
+        keys.push_back(std::move(setting.key));
+    // A file named by hand stands alone, so that what it says does not depend on the machine.
+    const std::vector<std::string> files =
+        flags.config_file.empty() ? io::config_files("worker") : std::vector<std::string>{};
+    const Result<io::Config> config =
+        io::Config::load(std::move(keys), files, flags.config_file, flags.values);
+    if (!config.ok()) return wrong_config(config.error().message);
+
+    std::variant<WorkerOptions, Farewell> options = checked(*config);
+    if (!flags.check_only || std::holds_alternative<Farewell>(options)) return options;
+    return Farewell{.exit_code = kExitOk, .output = "configuration is fine\n", .error = {}};
+}
+
+std::uint32_t slots_of_project(const std::string& root) {
+    const Result<std::string> text = io::read_file(root + "/scripts/ops/config.sh", kConfigFileMax);
+    if (!text) return kSlotsDefault;
+    std::uint32_t slots = kSlotsDefault;
+    constexpr std::string_view kName = "MAX_CONCURRENT_SESSIONS=";
+    // Plain NAME=value, as the shell would read it; the last one counts.
+    for (const std::string& line : split(*text, '\n')) {
+        std::string_view rest = trim(line);
+        if (!rest.starts_with(kName)) continue;
+        rest = rest.substr(kName.size());
+        rest = trim(rest.substr(0, rest.find('#')));
+        long long number = 0;
+        if (parse_int(rest, 1, limits::kSlotsMax, number))
+            slots = static_cast<std::uint32_t>(number);
+    }
+    return slots;
+}
+
+}  // namespace iw::worker

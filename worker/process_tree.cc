@@ -1,0 +1,102 @@
+#include "worker/process_tree.h"
+
+#include <unistd.h>
+
+#include "common/base/text.h"
+
+namespace iw::worker {
+namespace {
+
+constexpr std::size_t kEnvironMax = 4u << 20;
+constexpr std::size_t kStatMax = 4096;
+
+// What /proc/<pid>/stat tells; `state` Z is a zombie, which no signal ends and which holds nothing.
+struct Stat {
+    char state = 0;
+    pid_t group = 0;
+    pid_t session = 0;
+};
+
+std::optional<Stat> read_stat(pid_t pid) {
+    const Result<std::string> text =
+        io::read_file("/proc/" + std::to_string(pid) + "/stat", kStatMax);
+    if (!text) return std::nullopt;
+    // The name in parentheses may hold anything, so fields are counted from the last one.
+    const auto close = text->rfind(')');
+    if (close == std::string::npos || close + 2 >= text->size()) return std::nullopt;
+    const std::vector<std::string> fields = split(text->substr(close + 2), ' ');
+    long long group = 0;
+    long long session = 0;
+    if (fields.size() < 4 || !parse_int(fields[2], 0, INT32_MAX, group) ||
+        !parse_int(fields[3], 0, INT32_MAX, session)) {
+        return std::nullopt;
+    }
+    return Stat{.state = fields[0].empty() ? '?' : fields[0].front(),
+                .group = static_cast<pid_t>(group),
+                .session = static_cast<pid_t>(session)};
+}
+
+bool carries(pid_t pid, const AttemptRef& attempt) {
+    const Result<std::string> text =
+        io::read_file("/proc/" + std::to_string(pid) + "/environ", kEnvironMax);
+    if (!text) return false;
+    bool session = false;
+    bool number = false;
+    for (const std::string& variable : split(*text, '\0')) {
+        session = session || variable == "IW_SESSION_ID=" + attempt.session.str();
+        number = number || variable == "IW_ATTEMPT=" + std::to_string(attempt.fence.attempt);
+    }
+    return session && number;
+}
+
+// A number of the record may have been given to somebody else since; who is older than the attempt
+// is not of it.
+bool in_session(const Stat& stat, std::uint64_t ticks, const ProcessRecord& record) {
+    const bool same_session = stat.session == record.launcher.pid || stat.group == record.agent.pid;
+    return same_session && ticks >= record.launcher.start_ticks;
+}
+
+bool numbers_still_mean(const ProcessRecord& record) {
+    const auto means = [](const io::ProcessId& process) {
+        const std::optional<std::uint64_t> ticks = io::process_start_ticks(process.pid);
+        return !ticks || *ticks == process.start_ticks;
+    };
+    return record.boot_id == io::boot_id() && means(record.launcher) && means(record.agent);
+}
+
+std::string describe(const std::optional<ProcessRecord>& record, bool by_numbers,
+                     std::size_t found) {
+    std::string text;
+    if (record) {
+        text = "launcher pid " + std::to_string(record->launcher.pid) + " is gone; ";
+        if (by_numbers)
+            text += "looked for its process session and group " +
+                    std::to_string(record->agent.pid) + ", ";
+    } else {
+        text = "no process record; looked ";
+    }
+    return text + "for IW_SESSION_ID and IW_ATTEMPT in every environment of this user: " +
+           std::to_string(found) + " processes live";
+}
+
+}  // namespace
+
+TreeLook find_tree(const AttemptRef& attempt, const std::optional<ProcessRecord>& record) {
+    TreeLook look;
+    const bool by_numbers = record && numbers_still_mean(*record);
+    for (const std::string& entry : io::list_folder("/proc")) {
+        long long number = 0;
+        if (!parse_int(entry, 2, INT32_MAX, number)) continue;
+        const auto pid = static_cast<pid_t>(number);
+        const std::optional<Stat> stat = read_stat(pid);
+        const std::optional<std::uint64_t> ticks = io::process_start_ticks(pid);
+        if (!stat || !ticks || stat->state == 'Z' || pid == ::getpid()) continue;
+        const bool ours =
+            (by_numbers && in_session(*stat, *ticks, *record)) || carries(pid, attempt);
+        if (ours) look.processes.push_back({.pid = pid, .start_ticks = *ticks});
+    }
+    look.evidence = describe(record, by_numbers, look.processes.size());
+    return look;
+}
+
+}  // namespace iw::worker

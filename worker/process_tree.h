@@ -1,0 +1,25 @@
+#pragma once
+
+// The processes of an attempt whose launcher is gone: found in /proc by what they cannot easily
+// shed, never by name.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/io/files.h"
+#include "worker/attempt_store/attempt_store.h"
+
+namespace iw::worker {
+
+struct TreeLook {
+    std::vector<io::ProcessId> processes;  // that live, by pid
+    std::string evidence;                  // what was looked at, for people
+};
+
+// Members of the launcher's process session, and whoever carries IW_SESSION_ID and IW_ATTEMPT of
+// the attempt in the environment it was started with. This process is never among them.
+TreeLook find_tree(const AttemptRef& attempt, const std::optional<ProcessRecord>& record);
+
+}  // namespace iw::worker

@@ -1,0 +1,56 @@
+#pragma once
+
+// What a worker does about sessions outside its records: workspaces, plans, tmux sessions, results.
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "common/base/result.h"
+#include "common/workspace/workspace.h"
+#include "worker/agents/agents.h"
+#include "worker/attempt_store/attempt_store.h"
+#include "worker/core/action.h"
+#include "worker/core/event.h"
+#include "worker/local_sockets.h"
+#include "worker/options.h"
+#include "worker/tmux/tmux.h"
+
+namespace iw::worker {
+
+class SessionRunner {
+  public:
+    // Everything outlives this.
+    struct Parts {
+        const WorkerOptions& options;
+        const workspace::ProjectPaths& project;
+        AttemptStore& store;
+        Agents& agents;
+        Tmux& tmux;
+        LocalSockets& sockets;
+    };
+    explicit SessionRunner(Parts parts) : parts_(parts) {}
+
+    LaunchedEvent launch(const Launch& action);
+    SessionCheckedEvent check(const AttemptRef& attempt) const;
+    JudgedEvent judge(const Judge& action);
+    DiskEvent measure(const AttemptRef& attempt) const;
+
+    // `now` is on the broker's clock.
+    WrittenEvent write_started(const WriteStarted& action, WallTime now);
+    WrittenEvent write_final(const WriteFinal& action, WallTime now);
+    void note(const NoteSession& action, WallTime now);
+
+  private:
+    Status prepare_workspace(const Launch& action, const std::string& prompt);
+    Result<LaunchPlan> plan(const Launch& action, const AgentRun& run, const RunRequest& request);
+    void add_variables(const Launch& action, LaunchPlan& plan) const;
+    Status start_tmux(const AttemptRef& attempt);
+    SuccessRule rule_of(const AttemptRef& attempt, const AgentName& agent);
+    bool is_ours(const SessionView& session) const;
+
+    Parts parts_;
+    std::map<AttemptRef, SuccessRule> rules_;  // of what this process launched
+};
+
+}  // namespace iw::worker

@@ -1,0 +1,194 @@
+#include <signal.h>
+
+#include <utility>
+
+#include "common/base/version.h"
+#include "common/io/logging.h"
+#include "common/io/system_clock.h"
+#include "worker/attempt_facts.h"
+#include "worker/process_tree.h"
+#include "worker/worker_server.h"
+
+// How each action of the core is performed.
+
+namespace iw::worker {
+namespace {
+
+std::optional<Error> error_of(const Status& status) {
+    if (status) return std::nullopt;
+    return status.error();
+}
+
+// Failures here repeat work after a restart and lose nothing.
+void log_failure(const Status& status, const AttemptRef& attempt) {
+    if (status) return;
+    io::log(io::LogLevel::warn, "not recorded",
+            {{"attempt", attempt_name(attempt)}, {"error", status.error().message}});
+}
+
+}  // namespace
+
+// ---- To the broker
+// -----------------------------------------------------------------------------------------
+
+void WorkerServer::send(Request request) {
+    if (!link_.send(std::move(request))) result(NotSentEvent{});
+}
+
+void WorkerServer::act(SendHello& action) {
+    HelloRequest hello;
+    hello.role = "worker";
+    hello.software = "native-orchestrator/" + std::string(kVersion);
+    hello.worker = std::move(action.hello);
+    send(std::move(hello));
+}
+
+void WorkerServer::act(Reconnect&) {
+    const Status opened = link_.reconnect();
+    if (!opened)
+        io::log(io::LogLevel::error, "cannot connect", {{"error", opened.error().message}});
+}
+
+void WorkerServer::act(SendHeartbeat& action) {
+    send(std::move(action.heartbeat));
+}
+void WorkerServer::act(SendReports& action) {
+    send(ReportRequest{std::move(action.reports)});
+}
+void WorkerServer::act(SendGoodbye&) {
+    send(GoodbyeRequest{.returning = true});
+}
+
+// ---- Attempt folder
+// ----------------------------------------------------------------------------------------
+
+void WorkerServer::act(AcceptAssignment& action) {
+    const AttemptRef attempt{action.assignment.session, action.assignment.fence};
+    const Status accepted = parts_.store.accept(action.assignment);
+    if (io::exists(parts_.store.folder(attempt))) watch_attempt(attempt);
+    result(AcceptedEvent{attempt, error_of(accepted)});
+}
+
+void WorkerServer::act(TakeClaim& action) {
+    const AttemptRef& attempt = action.attempt;
+    const bool declined = action.holder == StartHolder::declined;
+    const Status taken =
+        parts_.store.claim(attempt, declined ? Claim::declined : Claim::stopped, action.reason);
+    if (taken) return result(ClaimedEvent{attempt, action.holder, std::nullopt});
+    if (taken.error().code != ErrorCode::conflict) {
+        return result(ClaimedEvent{attempt, StartHolder::nobody, taken.error()});
+    }
+    const Result<AttemptFacts> facts = parts_.store.load(attempt);
+    if (!facts) return result(ClaimedEvent{attempt, StartHolder::nobody, facts.error()});
+    const AttemptSnapshot snapshot = snapshot_of(*facts, parts_.store.folder(attempt));
+    result(ClaimedEvent{attempt, snapshot.holder, std::nullopt});
+    result(SeenEvent{snapshot});
+}
+
+void WorkerServer::act(RecordStop& action) {
+    const Status wrote =
+        parts_.store.write_stop(action.attempt, stop_record_of(action.stop, io::wall_now()));
+    result(StopRecordedEvent{action.attempt, error_of(wrote)});
+}
+
+void WorkerServer::act(RecordEnd& action) {
+    const Status wrote = parts_.store.write_exit(action.attempt, exit_record_of(action.end));
+    if (!wrote && wrote.error().code != ErrorCode::conflict) {
+        return result(WrittenEvent{action.attempt, WrittenFile::end, wrote.error()});
+    }
+    const Result<AttemptFacts> facts = parts_.store.load(action.attempt);
+    if (!facts) return result(WrittenEvent{action.attempt, WrittenFile::end, facts.error()});
+    result(SeenEvent{snapshot_of(*facts, parts_.store.folder(action.attempt))});
+}
+
+void WorkerServer::act(RecordOutcome& action) {
+    const Status wrote = parts_.store.write_outcome(action.attempt, action.outcome);
+    result(WrittenEvent{action.attempt, WrittenFile::outcome, error_of(wrote)});
+}
+
+void WorkerServer::act(RecordReported& action) {
+    log_failure(parts_.store.write_reported(action.attempt, action.number), action.attempt);
+}
+
+void WorkerServer::act(RecordClosed& action) {
+    log_failure(parts_.store.write_closed(action.attempt), action.attempt);
+    unwatch_attempt(action.attempt);
+    sockets_.close(action.attempt);
+}
+
+void WorkerServer::act(ForgetAttempt& action) {
+    log_failure(parts_.store.remove(action.attempt), action.attempt);
+}
+
+void WorkerServer::act(ReopenAttempt& action) {
+    const Result<AttemptFacts> facts = parts_.store.load(action.attempt);
+    if (!facts) {
+        io::log(io::LogLevel::error, "cannot read attempt",
+                {{"attempt", attempt_name(action.attempt)}, {"error", facts.error().message}});
+        return;
+    }
+    AttemptSnapshot snapshot = snapshot_of(*facts, parts_.store.folder(action.attempt));
+    snapshot.closed_at.reset();
+    // Its start was reported long ago, and its workspace is complete.
+    snapshot.reported = snapshot.started_at ? 1 : 0;
+    result(RestoredEvent{std::move(snapshot), LauncherState::not_asked});
+}
+
+// ---- Processes
+// ---------------------------------------------------------------------------------------------
+
+void WorkerServer::act(Launch& action) {
+    result(runner_.launch(action));
+}
+
+void WorkerServer::act(CheckSession& action) {
+    result(runner_.check(action.attempt));
+}
+
+void WorkerServer::act(KillSession& action) {
+    log_failure(parts_.tmux.kill_session(action.attempt.session), action.attempt);
+    sockets_.close(action.attempt);
+}
+
+void WorkerServer::act(SignalLauncher& action) {
+    const std::optional<ProcessRecord> record = parts_.store.read_process(action.attempt);
+    if (!record) return;
+    io::send_signal(record->launcher, action.kill ? SIGKILL : SIGTERM);
+}
+
+void WorkerServer::act(SignalTree& action) {
+    const TreeLook look = find_tree(action.attempt, parts_.store.read_process(action.attempt));
+    if (action.signal != TreeSignal::look) {
+        const int number = action.signal == TreeSignal::kill ? SIGKILL : SIGTERM;
+        for (const io::ProcessId& process : look.processes)
+            io::send_signal(process, number);
+    }
+    result(TreeEvent{action.attempt, look.processes.size(), look.evidence});
+}
+
+void WorkerServer::act(MeasureDisk& action) {
+    result(runner_.measure(action.attempt));
+}
+
+// ---- Workspace
+// ---------------------------------------------------------------------------------------------
+
+void WorkerServer::act(WriteStarted& action) {
+    result(runner_.write_started(action, broker_now()));
+}
+void WorkerServer::act(Judge& action) {
+    result(runner_.judge(action));
+}
+void WorkerServer::act(WriteFinal& action) {
+    result(runner_.write_final(action, broker_now()));
+}
+void WorkerServer::act(NoteSession& action) {
+    runner_.note(action, broker_now());
+}
+
+void WorkerServer::act(Transition& action) {
+    io::log(io::LogLevel::info, action.subject,
+            {{"from", action.from}, {"to", action.to}, {"why", action.why}});
+}
+
+}  // namespace iw::worker
