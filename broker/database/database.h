@@ -1,8 +1,8 @@
 #pragma once
 
-// The database: sessions, attempts, workers, keys and events as SQLite tables, brought up to date behind the
-// journal, which is the truth until the database has been synced past it. One connection, owned by one
-// thread (the caller's); nothing here locks. Tables: broker/STORE.md.
+// The database: sessions, attempts, workers, keys and events as SQLite tables, brought up to date
+// behind the journal, which is the truth until the database has been synced past it. One
+// connection, owned by one thread (the caller's); nothing here locks. Tables: broker/STORE.md.
 
 #include <cstdint>
 #include <functional>
@@ -27,8 +27,8 @@ struct DatabaseOptions {
 
 class Database {
   public:
-    // Opens or makes it. config: newer or foreign file (exit 65); conflict: somebody else has it open (75);
-    // io: cannot be read or written (74).
+    // Opens or makes it. config: newer or foreign file (exit 65); conflict: somebody else has it
+    // open (75); io: cannot be read or written (74).
     static Result<std::unique_ptr<Database>> open(DatabaseOptions options);
     virtual ~Database() = default;
 
@@ -54,12 +54,14 @@ class Database {
     virtual Result<std::optional<ResultReply>> result(const SessionId& id) = 0;
     // The submission of a kept session with its prompt and key: what `retry` submits again.
     virtual Result<std::optional<Submission>> submission(const SessionId& id) = 0;
-    virtual Result<std::optional<KnownKey>> key(const Principal& principal, const std::string& key) = 0;
+    virtual Result<std::optional<KnownKey>> key(const Principal& principal,
+                                                const std::string& key) = 0;
     // key_digest of every kept key.
     virtual Status each_key(const std::function<void(std::uint64_t digest)>& each) = 0;
 };
 
-// 64 bits over principal and key: for a filter in memory that tells surely-new keys from perhaps-known ones.
+// 64 bits over principal and key: for a filter in memory that tells surely-new keys from
+// perhaps-known ones.
 std::uint64_t key_digest(const Principal& principal, const std::string& key);
 
 }  // namespace iw::broker

@@ -1,0 +1,451 @@
+#include "broker/database/database.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "broker/database/pages.h"
+#include "broker/database/projection.h"
+#include "broker/database/rows.h"
+#include "broker/database/schema.h"
+#include "broker/database/sqlite.h"
+
+namespace iw::broker {
+namespace {
+
+using sqlite::Statement;
+
+// Rows that one call of prune() removes of each table, so that nobody waits long behind it.
+constexpr int kPruneRows = 500;
+
+// Ids begin `YYYYMMDD-HHMMSS-`.
+std::optional<WallTime> second_of(const SessionId& id) {
+    const std::string& text = id.str();
+    if (text.size() < 15) return std::nullopt;
+    return parse_utc(text.substr(0, 4) + "-" + text.substr(4, 2) + "-" + text.substr(6, 2) + "T" +
+                     text.substr(9, 2) + ":" + text.substr(11, 2) + ":" + text.substr(13, 2) + "Z");
+}
+
+class SqliteDatabase final : public Database {
+  public:
+    SqliteDatabase(std::unique_ptr<sqlite::Connection> connection, const DatabaseOptions& options)
+        : connection_(std::move(connection)), options_(options) {}
+
+    Status prepare();
+
+    std::string epoch() const override { return meta_.epoch; }
+    std::uint32_t generation() const override { return meta_.generation; }
+    Seq applied() const override { return meta_.applied; }
+    Status apply(std::span<const Record> records) override;
+    Result<Seq> sync() override;
+    Result<bool> prune(WallTime now) override;
+
+    Result<LiveState> load_live() override;
+    Result<std::optional<SessionView>> session(const SessionId& id) override;
+    Result<std::vector<SessionId>> match(std::string_view prefix, std::size_t max) override;
+    Result<ListReply> list(const ListRequest& request) override;
+    Result<EventsReply> events(const EventsRequest& request) override;
+    Result<std::optional<std::string>> prompt(const SessionId& id) override;
+    Result<std::optional<ResultReply>> result(const SessionId& id) override;
+    Result<std::optional<Submission>> submission(const SessionId& id) override;
+    Result<std::optional<KnownKey>> key(const Principal& principal,
+                                        const std::string& key) override;
+    Status each_key(const std::function<void(std::uint64_t digest)>& each) override;
+
+  private:
+    struct Meta {
+        std::string epoch;
+        std::uint32_t generation = 1;
+        Seq applied = 0;
+        WallTime id_second;
+        Seq events_after = 0;  // events up to here have been pruned
+    };
+
+    Status read_meta();
+    Status apply_all(std::span<const Record> records, Meta& meta);
+    Status load_sessions(LiveState& state);
+    Status load_workers(LiveState& state);
+    Result<std::optional<SessionRow>> find_row(const SessionId& id);
+    // The text or bytes beside a session, in a table of their own.
+    Result<std::optional<std::string>> find_text(Statement& find, Seq number);
+    // The whole of one call in one transaction.
+    Status in_transaction(const std::function<Status()>& work);
+    Result<int> prune_events(WallTime before);
+    Result<int> prune_rows(const std::string& sql, WallTime before);
+
+    std::unique_ptr<sqlite::Connection> connection_;
+    DatabaseOptions options_;
+    Meta meta_;
+    std::unique_ptr<Projection> projection_;
+    Statement write_meta_;
+    Statement find_session_;
+    Statement find_prompt_;
+    Statement find_result_;
+    Statement find_key_;
+    Statement match_;
+    std::optional<Error> broken_;
+};
+
+Status SqliteDatabase::prepare() {
+    const Status opened = open_schema(*connection_);
+    if (!opened) return opened;
+    // What the process before left in the log is written to the database file and synced first; the
+    // log may have been page cache only.
+    const Status moved = connection_->checkpoint();
+    if (!moved) return moved;
+    Result<std::unique_ptr<Projection>> projection = Projection::prepare(*connection_);
+    if (!projection) return projection.error();
+    projection_ = std::move(*projection);
+    const std::string find = "SELECT " + std::string(kSessionColumns) + " FROM sessions s ";
+    const std::pair<Statement*, std::string> statements[] = {
+        {&write_meta_, "UPDATE meta SET applied = ?, id_second = ?, events_after = ?"},
+        {&find_session_, find + "WHERE s.id = ?"},
+        {&find_prompt_, "SELECT prompt FROM prompts WHERE session = ?"},
+        {&find_result_, "SELECT result FROM results WHERE session = ?"},
+        {&find_key_,
+         "SELECT s.id, k.body_hash FROM keys k JOIN sessions s ON s.number = k.session "
+         "WHERE k.principal = ? AND k.key = ?"},
+        {&match_, "SELECT id FROM sessions WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"},
+    };
+    for (const auto& [statement, sql] : statements) {
+        Result<Statement> prepared = connection_->prepare(sql);
+        if (!prepared) return prepared.error();
+        *statement = std::move(*prepared);
+    }
+    return read_meta();
+}
+
+Status SqliteDatabase::read_meta() {
+    Result<Statement> read = connection_->prepare(
+        "SELECT epoch, generation, applied, id_second, events_after FROM meta");
+    if (!read) return read.error();
+    const Result<bool> row = read->step();
+    if (!row) return row.error();
+    if (!*row) {
+        return make_error(
+            ErrorCode::config,
+            "database " + options_.file + " is damaged (no meta row): restore from a backup");
+    }
+    sqlite::RowReader(*read, 0).take_all(meta_.epoch, meta_.generation, meta_.applied,
+                                         meta_.id_second, meta_.events_after);
+    return Done{};
+}
+
+// ---- Changes
+// --------------------------------------------------------------------------------------------
+
+Status SqliteDatabase::in_transaction(const std::function<Status()>& work) {
+    if (broken_) return *broken_;
+    Status done = connection_->execute("BEGIN IMMEDIATE");
+    if (done.ok()) done = work();
+    if (done.ok()) done = connection_->execute("COMMIT");
+    if (done.ok()) return done;
+    connection_->roll_back();
+    // A full disk undoes the transaction cleanly. After any other failure it is not known what the
+    // files hold: SQLite would go on as if nothing had happened, so we do not.
+    if (done.error().code != ErrorCode::storage_low) broken_ = done.error();
+    return done;
+}
+
+Status SqliteDatabase::apply(std::span<const Record> records) {
+    if (records.empty()) return Done{};
+    for (std::size_t i = 0; i < records.size(); ++i) {
+        IW_CHECK(records[i].seq == meta_.applied + 1 + i);
+    }
+    Meta meta = meta_;
+    const Status done = in_transaction([&] { return apply_all(records, meta); });
+    if (done) meta_ = std::move(meta);
+    return done;
+}
+
+Status SqliteDatabase::apply_all(std::span<const Record> records, Meta& meta) {
+    for (const Record& record : records) {
+        const Status applied = projection_->apply(record);
+        if (!applied) return applied;
+        meta.applied = record.seq;
+        const auto* created = std::get_if<SessionCreated>(&record.body);
+        if (created == nullptr) continue;
+        meta.id_second = std::max(meta.id_second, second_of(created->id).value_or(meta.id_second));
+    }
+    return write_meta_.run(meta.applied, meta.id_second, meta.events_after);
+}
+
+Result<Seq> SqliteDatabase::sync() {
+    if (broken_) return *broken_;
+    const Status moved = connection_->checkpoint();
+    if (!moved) return moved.error();
+    return meta_.applied;
+}
+
+Result<bool> SqliteDatabase::prune(WallTime now) {
+    // A session stays as long as there are events that need its names.
+    const Duration session_retention =
+        std::max(options_.session_retention, options_.event_retention);
+    const WallTime sessions_before = now - session_retention;
+    int removed = 0;
+    const auto count = [&](const Result<int>& rows) -> Status {
+        if (!rows) return rows.error();
+        removed = std::max(removed, *rows);
+        return Done{};
+    };
+    const Meta before = meta_;
+    const Status done = in_transaction([&]() -> Status {
+        Status step = count(prune_events(now - options_.event_retention));
+        if (!step) return step;
+        const std::string due =
+            "(SELECT number FROM sessions WHERE closed_at < ? AND NOT EXISTS (SELECT 1 FROM events "
+            "INDEXED BY events_session WHERE session = number) ORDER BY closed_at LIMIT " +
+            std::to_string(kPruneRows) + ")";
+        // The same rows are due in both statements: events have gone before.
+        step =
+            count(prune_rows("DELETE FROM keys WHERE (principal, key) IN "
+                             "(SELECT principal, key FROM sessions WHERE number IN " +
+                                 due + ")",
+                             sessions_before));
+        if (!step) return step;
+        step = count(prune_rows("DELETE FROM sessions WHERE number IN " + due, sessions_before));
+        if (!step) return step;
+        return count(
+            prune_rows("DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE "
+                       "time < ? ORDER BY seq LIMIT " +
+                           std::to_string(kPruneRows) + ")",
+                       sessions_before));
+    });
+    if (!done) {
+        meta_ = before;
+        return done.error();
+    }
+    return removed == kPruneRows;
+}
+
+// Only from the oldest on: what is kept then has no hole, and one number says where it begins.
+Result<int> SqliteDatabase::prune_events(WallTime before) {
+    Result<Statement> oldest = connection_->prepare(
+        "SELECT seq, time FROM events ORDER BY seq LIMIT " + std::to_string(kPruneRows));
+    if (!oldest) return oldest.error();
+    Seq last = 0;
+    int rows = 0;
+    while (true) {
+        const Result<bool> row = oldest->step();
+        if (!row) return row.error();
+        if (!*row || wall_from_ms(oldest->number(1)) >= before) break;
+        last = static_cast<Seq>(oldest->number(0));
+        ++rows;
+    }
+    oldest->reset();
+    if (rows == 0) return 0;
+    Result<Statement> remove = connection_->prepare("DELETE FROM events WHERE seq <= ?");
+    if (!remove) return remove.error();
+    const Status removed = remove->run(last);
+    if (!removed) return removed.error();
+    meta_.events_after = last;
+    const Status noted = write_meta_.run(meta_.applied, meta_.id_second, meta_.events_after);
+    if (!noted) return noted.error();
+    return rows;
+}
+
+Result<int> SqliteDatabase::prune_rows(const std::string& sql, WallTime before) {
+    Result<Statement> remove = connection_->prepare(sql);
+    if (!remove) return remove.error();
+    const Status removed = remove->run(before);
+    if (!removed) return removed.error();
+    const Result<std::int64_t> rows = connection_->number("SELECT changes()");
+    if (!rows) return rows.error();
+    return static_cast<int>(*rows);
+}
+
+// ---- Recovery
+// -------------------------------------------------------------------------------------------
+
+Result<LiveState> SqliteDatabase::load_live() {
+    LiveState state;
+    state.seq = meta_.applied;
+    state.epoch = meta_.epoch;
+    state.generation = meta_.generation;
+    state.id_second = meta_.id_second;
+    const Status sessions = load_sessions(state);
+    if (!sessions) return sessions.error();
+    const Status workers = load_workers(state);
+    if (!workers) return workers.error();
+    return state;
+}
+
+Status SqliteDatabase::load_sessions(LiveState& state) {
+    const Result<std::int64_t> count = connection_->number(
+        "SELECT count(*) FROM sessions INDEXED BY sessions_live WHERE closed_at IS NULL");
+    if (!count) return count.error();
+    state.sessions.reserve(static_cast<std::size_t>(*count));
+    Result<Statement> rows = connection_->prepare(
+        "SELECT " + std::string(kSessionColumns) +
+        " FROM sessions s INDEXED BY sessions_live WHERE s.closed_at IS NULL ORDER BY s.number");
+    if (!rows) return rows.error();
+    while (true) {
+        const Result<bool> row = rows->step();
+        if (!row) return row.error();
+        if (!*row) return Done{};
+        state.sessions.push_back(read_session(*rows, 0).session);
+    }
+}
+
+Status SqliteDatabase::load_workers(LiveState& state) {
+    Result<Statement> rows = connection_->prepare(
+        "SELECT name, host, root, project, state_id, boot_id, start_count, slots, software, "
+        "agents, labels FROM workers ORDER BY name");
+    if (!rows) return rows.error();
+    while (true) {
+        const Result<bool> row = rows->step();
+        if (!row) return row.error();
+        if (!*row) return Done{};
+        WorkerRegistered& worker = state.workers.emplace_back();
+        std::string agents;
+        std::string labels;
+        sqlite::RowReader(*rows, 0).take_all(worker.name, worker.host, worker.root, worker.project,
+                                             worker.state_id, worker.boot_id, worker.start_count,
+                                             worker.slots, worker.software, agents, labels);
+        worker.agents = unpack_list(agents);
+        worker.labels = unpack_map(labels);
+    }
+}
+
+// ---- Questions
+// ------------------------------------------------------------------------------------------
+
+Result<std::optional<SessionRow>> SqliteDatabase::find_row(const SessionId& id) {
+    const sqlite::ResetLater reset_later(find_session_);
+    find_session_.bind_all(id);
+    const Result<bool> row = find_session_.step();
+    if (!row) return row.error();
+    if (!*row) return std::optional<SessionRow>();
+    return std::optional(read_session(find_session_, 0));
+}
+
+Result<std::optional<std::string>> SqliteDatabase::find_text(Statement& find, Seq number) {
+    const sqlite::ResetLater reset_later(find);
+    find.bind_all(number);
+    const Result<bool> row = find.step();
+    if (!row) return row.error();
+    if (!*row) return std::optional<std::string>();
+    return std::optional(std::string(find.text(0)));
+}
+
+Result<std::optional<SessionView>> SqliteDatabase::session(const SessionId& id) {
+    const Result<std::optional<SessionRow>> row = find_row(id);
+    if (!row) return row.error();
+    if (!*row) return std::optional<SessionView>();
+    return std::optional(make_view(**row));
+}
+
+Result<std::vector<SessionId>> SqliteDatabase::match(std::string_view prefix, std::size_t max) {
+    std::vector<SessionId> ids;
+    // Above every id with this prefix: ids are ASCII.
+    const std::string end = std::string(prefix) + "\x7f";
+    const sqlite::ResetLater reset_later(match_);
+    match_.bind_all(prefix, end, max);
+    while (true) {
+        const Result<bool> row = match_.step();
+        if (!row) return row.error();
+        if (!*row) return ids;
+        ids.emplace_back(std::string(match_.text(0)));
+    }
+}
+
+Result<ListReply> SqliteDatabase::list(const ListRequest& request) {
+    return list_page(*connection_, request, meta_.applied);
+}
+
+Result<EventsReply> SqliteDatabase::events(const EventsRequest& request) {
+    return events_page(
+        *connection_, request,
+        {.epoch = meta_.epoch, .applied = meta_.applied, .dropped_to = meta_.events_after});
+}
+
+Result<std::optional<std::string>> SqliteDatabase::prompt(const SessionId& id) {
+    const Result<std::optional<SessionRow>> row = find_row(id);
+    if (!row) return row.error();
+    if (!*row) return std::optional<std::string>();
+    return find_text(find_prompt_, (*row)->number);
+}
+
+Result<std::optional<ResultReply>> SqliteDatabase::result(const SessionId& id) {
+    const Result<std::optional<SessionRow>> row = find_row(id);
+    if (!row) return row.error();
+    if (!*row) return std::optional<ResultReply>();
+    ResultReply reply;
+    reply.session = make_view(**row);
+    Result<std::optional<std::string>> bytes = find_text(find_result_, (*row)->number);
+    if (!bytes) return bytes.error();
+    // Not before the session is final: an outcome on its way is nobody's to see.
+    reply.held = bytes->has_value() && is_final((*row)->status);
+    if (reply.held) reply.result = std::move(**bytes);
+    return std::optional(std::move(reply));
+}
+
+Result<std::optional<Submission>> SqliteDatabase::submission(const SessionId& id) {
+    Result<std::optional<SessionRow>> row = find_row(id);
+    if (!row) return row.error();
+    if (!*row) return std::optional<Submission>();
+    Result<std::optional<std::string>> prompt = find_text(find_prompt_, (*row)->number);
+    if (!prompt) return prompt.error();
+    Submission submission = std::move((*row)->session.submission);
+    submission.prompt = std::move(*prompt).value_or("");
+    return std::optional(std::move(submission));
+}
+
+Result<std::optional<KnownKey>> SqliteDatabase::key(const Principal& principal,
+                                                    const std::string& key) {
+    const sqlite::ResetLater reset_later(find_key_);
+    find_key_.bind_all(principal, key);
+    const Result<bool> row = find_key_.step();
+    if (!row) return row.error();
+    if (!*row) return std::optional<KnownKey>();
+    KnownKey known;
+    known.id = SessionId(std::string(find_key_.text(0)));
+    const std::string_view hash = find_key_.text(1);
+    std::copy_n(hash.begin(), std::min(hash.size(), known.body_hash.size()),
+                known.body_hash.begin());
+    return std::optional(std::move(known));
+}
+
+Status SqliteDatabase::each_key(const std::function<void(std::uint64_t digest)>& each) {
+    Result<Statement> rows = connection_->prepare("SELECT principal, key FROM keys");
+    if (!rows) return rows.error();
+    while (true) {
+        const Result<bool> row = rows->step();
+        if (!row) return row.error();
+        if (!*row) return Done{};
+        each(key_digest(Principal(rows->text(0)), std::string(rows->text(1))));
+    }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Database>> Database::open(DatabaseOptions options) {
+    Result<std::unique_ptr<sqlite::Connection>> connection = sqlite::Connection::open(options.file);
+    if (!connection) return connection.error();
+    auto database = std::make_unique<SqliteDatabase>(std::move(*connection), options);
+    const Status prepared = database->prepare();
+    if (!prepared) return prepared.error();
+    return std::unique_ptr<Database>(std::move(database));
+}
+
+// FNV-1a over both with a byte between them that neither can hold, then mixed (the last step of
+// MurmurHash3): FNV alone leaves the upper bits of short texts alike.
+std::uint64_t key_digest(const Principal& principal, const std::string& key) {
+    std::uint64_t hash = 0xcbf29ce484222325ULL;
+    const auto add = [&](std::string_view text) {
+        for (const char c : text) {
+            hash ^= static_cast<unsigned char>(c);
+            hash *= 0x100000001b3ULL;
+        }
+    };
+    add(principal);
+    add("\xff");
+    add(key);
+    hash ^= hash >> 33;
+    hash *= 0xff51afd7ed558ccdULL;
+    hash ^= hash >> 33;
+    hash *= 0xc4ceb9fe1a85ec53ULL;
+    hash ^= hash >> 33;
+    return hash;
+}
+
+}  // namespace iw::broker

@@ -1,0 +1,158 @@
+#include "broker/database/rows.h"
+
+#include <nlohmann/json.hpp>
+
+namespace iw::broker {
+namespace {
+
+using Json = nlohmann::json;
+
+// Text from records is UTF-8, as the codec has checked. Should it ever not be, a mark is better
+// than an exception.
+std::string dump(const Json& json) {
+    return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Json parse(std::string_view text) {
+    return Json::parse(text, nullptr, false);
+}
+
+void read_submission(sqlite::RowReader& reader, Submission& submission) {
+    std::string require;
+    std::string tags;
+    reader.take_all(submission.agent, submission.project, submission.origin.host,
+                    submission.origin.root, submission.agent_in_project, submission.queue_anyway,
+                    submission.priority, submission.delay, submission.expires, submission.timeout,
+                    submission.disk_limit, submission.on_lost, submission.parent,
+                    submission.retry_of, submission.host, require, tags, submission.key,
+                    submission.metadata);
+    submission.require = unpack_map(require);
+    submission.tags = unpack_list(tags);
+}
+
+void read_kill(sqlite::RowReader& reader, LiveSession& session) {
+    std::optional<Detail> cause;
+    reader.take(cause);
+    KillWished wished{.id = session.id, .principal = {}, .cause = Detail::killed, .reason = {}};
+    reader.take_all(wished.principal, wished.reason);
+    if (!cause) return;
+    wished.cause = *cause;
+    session.kill = std::move(wished);
+}
+
+void read_outcome(sqlite::RowReader& reader, LiveSession& session) {
+    std::optional<SessionStatus> outcome;
+    reader.take(outcome);
+    // Most rows of a long queue have none: the columns behind it are then not worth a look.
+    if (!outcome) return;
+    SessionEnded& ended = session.ended.emplace();
+    ended.id = session.id;
+    ended.status = *outcome;
+    reader.take_all(ended.detail, ended.fence.generation, ended.fence.attempt, ended.reason,
+                    ended.kill_reason, ended.exit_code, ended.started_at, ended.completed_at,
+                    ended.workspace, ended.result_status, ended.result_size, ended.result_sha256,
+                    ended.result_inline, ended.evidence);
+}
+
+void show_outcome(const SessionEnded& ended, SessionView& view) {
+    view.reason = ended.reason;
+    view.kill_reason = ended.kill_reason;
+    view.completed_at = ended.completed_at;
+    view.exit_code = ended.exit_code;
+    if (ended.started_at) view.started_at = ended.started_at;
+    if (!ended.workspace.empty()) view.workspace = ended.workspace;
+    view.result_status = ended.result_status;
+    view.result_size = ended.result_size;
+    view.result_sha256 = ended.result_sha256;
+}
+
+}  // namespace
+
+const char* const kSessionColumns =
+    "s.number, s.status, s.detail, s.closed_at, s.id, s.principal, s.created_at, s.not_before, "
+    "s.expires_at, s.revision, s.generation, s.attempt, s.assigned, s.worker, s.host, "
+    "s.worker_state_id, s.started_at, s.workspace, s.platform_faults, s.last_reason, "
+    "s.agent, s.project, s.origin_host, s.origin_root, s.agent_in_project, s.queue_anyway, "
+    "s.priority, s.delay, s.expires, s.timeout, s.disk_limit, s.on_lost, s.parent, s.retry_of, "
+    "s.wanted_host, s.require, s.tags, s.key, s.metadata, "
+    "s.kill_cause, s.kill_principal, s.kill_reason, "
+    "s.outcome, s.outcome_detail, s.ended_generation, s.ended_attempt, s.reason, "
+    "s.outcome_kill_reason, s.exit_code, s.ended_started_at, s.completed_at, s.ended_workspace, "
+    "s.result_status, s.result_size, s.result_sha256, s.result_inline, s.evidence";
+
+SessionRow read_session(const sqlite::Statement& row, int first_column) {
+    SessionRow result;
+    LiveSession& session = result.session;
+    sqlite::RowReader reader(row, first_column);
+    reader.take_all(result.number, result.status, result.detail, result.closed_at, session.id,
+                    session.principal, session.created_at, session.not_before, session.expires_at,
+                    session.revision, session.fence.generation, session.fence.attempt,
+                    session.assigned, session.worker, session.host, session.worker_state_id,
+                    session.started_at, session.workspace, session.platform_faults,
+                    session.last_reason);
+    read_submission(reader, session.submission);
+    read_kill(reader, session);
+    read_outcome(reader, session);
+    return result;
+}
+
+SessionView make_view(const SessionRow& row) {
+    const LiveSession& session = row.session;
+    const Submission& submission = session.submission;
+    SessionView view;
+    view.id = session.id;
+    view.agent = submission.agent;
+    view.project = submission.project;
+    view.origin = submission.origin;
+    view.status = row.status;
+    view.detail = row.detail;
+    view.reason = session.last_reason;
+    view.created_at = session.created_at;
+    view.started_at = session.started_at;
+    view.attempt = session.fence.attempt;
+    view.generation = session.fence.generation;
+    view.worker = session.worker.str();
+    view.host = session.host;
+    view.workspace = session.workspace;
+    view.parent = submission.parent;
+    view.retry_of = submission.retry_of;
+    view.priority = submission.priority;
+    view.timeout = submission.timeout;
+    view.tags = submission.tags;
+    view.metadata = submission.metadata;
+    view.revision = session.revision;
+    if (row.closed_at && session.ended) show_outcome(*session.ended, view);
+    return view;
+}
+
+std::string pack_list(const std::vector<std::string>& list) {
+    return list.empty() ? std::string() : dump(Json(list));
+}
+
+std::vector<std::string> unpack_list(std::string_view text) {
+    std::vector<std::string> list;
+    if (text.empty()) return list;
+    const Json json = parse(text);
+    if (!json.is_array()) return list;
+    for (const Json& item : json) {
+        if (item.is_string()) list.push_back(item.get<std::string>());
+    }
+    return list;
+}
+
+std::string pack_map(const std::map<std::string, std::string>& map) {
+    return map.empty() ? std::string() : dump(Json(map));
+}
+
+std::map<std::string, std::string> unpack_map(std::string_view text) {
+    std::map<std::string, std::string> map;
+    if (text.empty()) return map;
+    const Json json = parse(text);
+    if (!json.is_object()) return map;
+    for (const auto& [key, value] : json.items()) {
+        if (value.is_string()) map[key] = value.get<std::string>();
+    }
+    return map;
+}
+
+}  // namespace iw::broker

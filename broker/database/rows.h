@@ -1,0 +1,37 @@
+#pragma once
+
+// A row of `sessions` as the core's own words, and lists in a column.
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "broker/core/record.h"
+#include "broker/database/sqlite.h"
+#include "common/messages/messages.h"
+
+namespace iw::broker {
+
+struct SessionRow {
+    Seq number = 0;  // of the record that created it: the order of creation
+    LiveSession session;
+    SessionStatus status = SessionStatus::created;
+    Detail detail = Detail::queued;
+    std::optional<WallTime> closed_at;
+};
+
+// The columns that read_session reads, of the table `sessions` under the name `s`.
+extern const char* const kSessionColumns;
+SessionRow read_session(const sqlite::Statement& row, int first_column);
+// What outsiders see: the outcome stays hidden until the session is closed.
+SessionView make_view(const SessionRow& row);
+
+// JSON text; empty for an empty list.
+std::string pack_list(const std::vector<std::string>& list);
+std::vector<std::string> unpack_list(std::string_view text);
+std::string pack_map(const std::map<std::string, std::string>& map);
+std::map<std::string, std::string> unpack_map(std::string_view text);
+
+}  // namespace iw::broker
