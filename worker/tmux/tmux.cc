@@ -3,8 +3,8 @@
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
-#include <sys/pidfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -103,7 +103,8 @@ Error tmux_error(const std::string& what, const io::CommandResult& result) {
 }
 
 void wait_end(pid_t pid, Duration cap) {
-    const io::UniqueFd process(::pidfd_open(pid, 0));
+    // glibc 2.36 declares pidfd_open without extern "C".
+    const io::UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     if (!process.valid()) return;  // it has ended already
     pollfd wait{.fd = process.get(), .events = POLLIN, .revents = 0};
     ::poll(&wait, 1, static_cast<int>(cap.count()));
@@ -324,7 +325,10 @@ Status Tmux::kill_session(const SessionId& id) {
     if (Status named = check_id(id); !named) return named;
     const io::CommandResult result = run({"kill-session", "-t", "=" + tmux_session_name(id)});
     if (result.exit_code == 0 || says_no_server(result.errors)) return Done{};
-    if (result.errors.find("can't find session") != std::string::npos) return Done{};
+    // The second is what tmux says when it has no session at all.
+    for (const char* words : {"can't find session", "no current target"}) {
+        if (result.errors.find(words) != std::string::npos) return Done{};
+    }
     return tmux_error("kill-session", result);
 }
 
