@@ -15,5 +15,7 @@ int run_command_line(const std::vector<std::string>& arguments, const Terminal& 
 
 // "ictl 0.1.0", what programs tell a peer of themselves.
 std::string software_name();
+// Of the source that was built, as git describes it; empty when that was not known.
+std::string software_revision();
 
 }  // namespace iw::ctl

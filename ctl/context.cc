@@ -10,8 +10,6 @@
 namespace iw::ctl {
 namespace {
 
-constexpr std::size_t kNameFileMax = 4096;
-constexpr std::size_t kNameMax = 128;
 constexpr Duration kPatienceDefault{30'000};
 constexpr Duration kBriefAbsence{2'000};
 
@@ -38,20 +36,6 @@ Error no_broker() {
 
 }  // namespace
 
-std::string project_name(const std::string& root) {
-    const Result<std::string> file =
-        io::read_file(root + "/scripts/ops/project-name", kNameFileMax);
-    if (file) {
-        const std::string first(trim(file->substr(0, file->find('\n'))));
-        if (is_plain_name(first)) return first;
-    }
-    std::string name = io::base_name(root).substr(0, kNameMax);
-    for (char& c : name) {
-        if (!is_plain_name(std::string("x") + c)) c = '-';
-    }
-    return is_plain_name(name) ? name : "project";
-}
-
 Context::Context(GlobalOptions options, const Terminal& terminal)
     : options_(std::move(options)), terminal_(terminal), host_(io::host_name()) {}
 
@@ -77,7 +61,7 @@ Result<std::optional<Project>> Context::find_project() const {
     if (!options_.project.empty()) {
         const std::string found = workspace::find_project(options_.project);
         if (!found.empty())
-            return std::optional(Project{.root = found, .name = project_name(found)});
+            return std::optional(Project{.root = found, .name = workspace::project_name(found)});
         const bool folder = !io::real_path(options_.project).empty();
         if (!folder && is_plain_name(options_.project)) {
             return std::optional(Project{.root = "", .name = options_.project});
@@ -94,7 +78,7 @@ Result<std::optional<Project>> Context::find_project() const {
         root = workspace::find_project(io::environment("IW_PROJECT_ROOT"));
     }
     if (root.empty()) return std::optional<Project>();
-    return std::optional(Project{.root = root, .name = project_name(root)});
+    return std::optional(Project{.root = root, .name = workspace::project_name(root)});
 }
 
 Result<std::optional<Project>> Context::project() {

@@ -30,10 +30,6 @@ struct Project {
     std::string name;  // on the wire
 };
 
-// The name of the project at `root`: the first line of <root>/scripts/ops/project-name (written by
-// `init`), else the root's base name with what a name may not hold replaced by '-'.
-std::string project_name(const std::string& root);
-
 enum class Insistence {
     brief,    // a reader: says soon that nobody listens
     patient,  // a change: rides out a restart of the broker

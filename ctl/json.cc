@@ -18,19 +18,9 @@ Json text_or_null(const std::string& text) {
     return text.empty() ? Json(nullptr) : Json(text);
 }
 
-// Until a worker has it, the workspace follows from the origin; state.json shows it from the
-// beginning.
-SessionView with_workspace(SessionView view) {
-    if (view.workspace.empty() && !view.origin.empty()) {
-        view.workspace = workspace::ProjectPaths(view.origin.root).workspace(view.id);
-    }
-    return view;
-}
-
 Json to_json(const SeenSession& session, WallTime now) {
-    return Json::parse(
-        workspace::state_json(with_workspace(session.view), session.tmux_active, now), nullptr,
-        false);
+    return Json::parse(workspace::state_json(session.view, session.tmux_active, now), nullptr,
+                       false);
 }
 
 Json to_json(const std::vector<SeenSession>& sessions, WallTime now) {
@@ -43,7 +33,7 @@ Json to_json(const std::vector<SeenSession>& sessions, WallTime now) {
 }  // namespace
 
 std::string session_json(const SeenSession& session, WallTime now) {
-    return workspace::state_json(with_workspace(session.view), session.tmux_active, now);
+    return workspace::state_json(session.view, session.tmux_active, now);
 }
 
 std::string list_json(const std::vector<SeenSession>& sessions, Seq seq, WallTime now) {

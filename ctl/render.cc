@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/text.h"
+#include "common/workspace/workspace.h"
 
 namespace iw::ctl {
 namespace {
@@ -174,7 +175,7 @@ std::string session_details(const SessionView& session, bool tmux_active, WallTi
     line("Retry of:", session.retry_of.str());
     line("Tags:", join(session.tags, ", "));
     line("Tmux:", tmux_session_name(session.id) + (tmux_active ? " (active)" : " (inactive)"));
-    line("Workspace:", session.workspace);
+    line("Workspace:", workspace::workspace_of(session));
     return text;
 }
 

@@ -1,6 +1,8 @@
 #include "ctl/submission.h"
 
-#include <iterator>
+#include <sys/stat.h>
+
+#include <fstream>
 
 #include "common/base/text.h"
 #include "common/io/files.h"
@@ -114,8 +116,15 @@ Result<std::string> read_prompt(Context& context, const std::string& file) {
     const bool is_stdin = file == "-";
     const std::string name = is_stdin ? "on standard input" : file;
     std::string prompt;
+    struct stat status {};
+    const bool is_pipe = !is_stdin && ::stat(file.c_str(), &status) == 0 &&
+                         (S_ISFIFO(status.st_mode) || S_ISCHR(status.st_mode));
     if (is_stdin) {
         prompt = read_stream(context.terminal().in, limits::kPromptMax);
+    } else if (is_pipe) {
+        // As from a shell's <(...); it can be read once and has no size.
+        std::ifstream stream(file, std::ios::binary);
+        prompt = read_stream(stream, limits::kPromptMax);
     } else {
         Result<std::string> bytes = io::read_file(file, limits::kPromptMax);
         if (!bytes && bytes.error().code == ErrorCode::not_found) {

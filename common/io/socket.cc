@@ -236,4 +236,12 @@ Status check_endpoint(const std::string& endpoint) {
     return Done{};
 }
 
+std::string transport_version() {
+    int major = 0;
+    int minor = 0;
+    int patch = 0;
+    zmq_version(&major, &minor, &patch);
+    return std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(patch);
+}
+
 }  // namespace iw::io

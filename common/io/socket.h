@@ -113,4 +113,7 @@ class LocalAuthenticator {
 // which setting to change. TCP is refused: it needs keys, which do not exist yet.
 Status check_endpoint(const std::string& endpoint);
 
+// Of libzmq, as "4.3.4".
+std::string transport_version();
+
 }  // namespace iw::io

@@ -1,0 +1,51 @@
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "common/io/system_clock.h"
+#include "ctl/command.h"
+#include "ctl/context.h"
+#include "ctl/exit_code.h"
+#include "ctl/json.h"
+#include "ctl/render.h"
+
+namespace iw::ctl {
+namespace {
+
+constexpr const char* kDetails =
+    R"(Lists the workers that the broker knows: state (up, unreachable, lost, away), slots in use and in all, and
+the agents they offer.
+
+Examples:
+  ictl workers --json | jq -r '.workers[].host'
+
+Exit codes: 0; 64 wrong arguments; 69 no broker; 77 denied.
+)";
+
+int run(Context& context, bool json) {
+    const Terminal& terminal = context.terminal();
+    Result<BrokerClient*> broker = context.broker(Insistence::brief);
+    if (!broker) return terminal.fail(broker.error());
+    const Result<WorkersReply> reply = (*broker)->call<WorkersReply>(WorkersRequest{});
+    if (!reply) return terminal.fail(reply.error());
+    terminal.print(json ? workers_json(reply->workers)
+                        : worker_table(reply->workers, io::wall_now(), terminal.colour));
+    return kExitOk;
+}
+
+Runner declare(CLI::App& app) {
+    auto json = std::make_shared<bool>(false);
+    app.add_flag("--json", *json, "print JSON");
+    return [json](Context& context) { return run(context, *json); };
+}
+
+}  // namespace
+
+Command workers_command() {
+    return {.name = "workers",
+            .group = kGroupFleet,
+            .summary = "list the workers and what they offer",
+            .details = kDetails,
+            .declare = declare};
+}
+
+}  // namespace iw::ctl

@@ -1,0 +1,33 @@
+#include "ctl/command.h"
+
+namespace iw::ctl {
+
+// Each is defined in ctl/commands/<name>.cc.
+Command submit_command();
+Command status_command();
+Command list_command();
+Command wait_command();
+Command result_command();
+Command logs_command();
+Command attach_command();
+Command kill_command();
+Command retry_command();
+Command workers_command();
+Command up_command();
+Command down_command();
+Command init_command();
+Command manager_command();
+Command config_command();
+Command doctor_command();
+Command completion_command();
+Command version_command();
+
+std::vector<Command> all_commands() {
+    return {submit_command(),  status_command(),    list_command(),   wait_command(),
+            result_command(),  logs_command(),      attach_command(), kill_command(),
+            retry_command(),   workers_command(),   up_command(),     down_command(),
+            init_command(),    manager_command(),   config_command(), doctor_command(),
+            version_command(), completion_command()};
+}
+
+}  // namespace iw::ctl
