@@ -7,19 +7,19 @@
 //         ...
 //     }
 //
-// in the namespace of the struct, serves every visitor here: Writer, Reader and Names. A visitor
-// offers
-//   required(name, member [, rule])   always written; a reader fails without it
-//   optional(name, member [, rule])   left out when empty, zero, false or nullopt; absent or nil:
-//   untouched defaulted(name, member [, rule])  always written; absent or nil: untouched, so the
-//   struct's default holds required_bytes, optional_bytes    a std::string as msgpack bin instead
-//   of str word(name, enum, fallback)        required; what a reply with an unknown word is read as
-//   one_of(name, variant)             the alternative's kind_name() under `name`, its fields beside
-//   it check(holds, name, text)          a rule between fields; a request that breaks it is refused
-// Members may be integers, bool, text, strong strings, enums (by name), Duration, WallTime, SHA-256
-// arrays, structs with fields, and optional, vector and map<string, ...> of these. Broker
-// records are packed with this too. msgpack itself stays in pack.cc; nothing here throws but for
-// lack of memory.
+// in the namespace of the struct, serves every visitor here: Writer, Reader and Names.
+//
+// required(name, member [, rule])   always written; a reader fails without it
+// optional(name, member [, rule])   left out when empty, zero, false or nullopt; may be absent
+// defaulted(name, member [, rule])  always written; absent or nil: the struct's default holds
+// required_bytes, optional_bytes    a std::string as msgpack bin instead of str
+// word(name, enum, fallback)        required; the fallback stands for a reply's unknown word
+// one_of(name, variant)             kind_name() of the alternative, and its fields beside it
+// check(holds, name, text)          a rule between fields; a request that breaks it is refused
+//
+// Members may be integers, bool, text, strong strings, enums (by name), Duration, WallTime, structs
+// with fields, and optional, vector and map<string, ...> of these. msgpack itself stays in pack.cc;
+// nothing here throws but for lack of memory.
 
 #include <concepts>
 #include <cstddef>
@@ -352,6 +352,10 @@ class Reader {
     const Node* take(std::string_view field, bool needed);
     template <typename T>
     bool get(const Node& node, const Where& where, T& value, const Rule& rule);
+    template <typename T>
+    bool get_elements(const Node& node, const Where& where, T& value, const Rule& rule);
+    template <typename T>
+    bool get_entries(const Node& node, const Where& where, T& value, const Rule& rule);
 
     bool get_bool(const Node& node, const Where& where, bool& value);
     bool get_int(const Node& node, const Where& where, std::int64_t& value, std::int64_t min,
@@ -422,35 +426,45 @@ bool Reader::get(const Node& node, const Where& where, T& value, const Rule& rul
         value = T(std::move(text));
         return true;
     } else if constexpr (kIsMap<T>) {
-        if (!is_map(node, where) || !has_count(node, where, rule)) return false;
-        value.clear();
-        const Node* key = &node + 1;
-        for (std::size_t i = 0; i < node.size; ++i) {
-            const Where entry{&where, key->view()};
-            std::string key_text;
-            if (!get_text(*key, entry, key_text, rule)) return false;
-            if (!get(key[1], entry, value[std::move(key_text)], rule)) return false;
-            key = nodes_ + key[1].end;
-        }
-        return true;
+        return get_entries(node, where, value, rule);
     } else if constexpr (kIsOptional<T>) {
         return get(node, where, value.emplace(), rule);
     } else if constexpr (kIsVector<T>) {
-        if (!is_array(node, where, rule)) return false;
-        value.clear();
-        value.reserve(node.size);
-        const Node* element = &node + 1;
-        for (std::size_t i = 0; i < node.size; ++i) {
-            if (!get(*element, Where{&where, {}, i}, value.emplace_back(), rule)) return false;
-            element = nodes_ + element->end;
-        }
-        return true;
+        return get_elements(node, where, value, rule);
     } else {
         if (!is_map(node, where)) return false;
         Reader inner(reading_, &node, where);
         fields(inner, value);
         return !reading_.error.has_value();
     }
+}
+
+template <typename T>
+bool Reader::get_elements(const Node& node, const Where& where, T& value, const Rule& rule) {
+    if (!is_array(node, where, rule)) return false;
+    value.clear();
+    value.reserve(node.size);
+    const Node* element = &node + 1;
+    for (std::size_t i = 0; i < node.size; ++i) {
+        if (!get(*element, Where{&where, {}, i}, value.emplace_back(), rule)) return false;
+        element = nodes_ + element->end;
+    }
+    return true;
+}
+
+template <typename T>
+bool Reader::get_entries(const Node& node, const Where& where, T& value, const Rule& rule) {
+    if (!is_map(node, where) || !has_count(node, where, rule)) return false;
+    value.clear();
+    const Node* key = &node + 1;
+    for (std::size_t i = 0; i < node.size; ++i) {
+        const Where entry{&where, key->view()};
+        std::string key_text;
+        if (!get_text(*key, entry, key_text, rule)) return false;
+        if (!get(key[1], entry, value[std::move(key_text)], rule)) return false;
+        key = nodes_ + key[1].end;
+    }
+    return true;
 }
 
 // ---- Listing
