@@ -1,6 +1,9 @@
 #include "broker/event_pages.h"
 
+#include <algorithm>
 #include <utility>
+
+#include "broker/session_lookup.h"
 
 namespace iw::broker {
 namespace {
@@ -10,7 +13,7 @@ constexpr EventWaiters::Bounds kBounds{
 constexpr Duration kRetry{1'000};
 
 Answer page_answer(Result<EventsReply> page) {
-    if (!page.ok()) return ErrorReply{.error = page.error(), .retry = kRetry, .matches = {}};
+    if (!page.ok()) return question_failed(page.error());
     return Reply(std::move(page).value());
 }
 

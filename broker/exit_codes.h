@@ -29,6 +29,7 @@ struct Refusal {
 // What a failure of the journal or of the database means for the process.
 inline int exit_code_of_store(const Error& error) {
     if (error.code == ErrorCode::config || error.code == ErrorCode::gone) return kExitData;
+    if (error.code == ErrorCode::internal) return kExitSoftware;
     return error.code == ErrorCode::conflict ? kExitBusy : kExitIo;
 }
 

@@ -120,6 +120,12 @@ std::optional<std::string> check_leases(const BrokerOptions& options) {
     return std::nullopt;
 }
 
+// Segments are written in whole pages.
+std::size_t rounded_up(long long bytes) {
+    constexpr std::size_t kPage = 4096;
+    return (static_cast<std::size_t>(bytes) + kPage - 1) / kPage * kPage;
+}
+
 std::variant<BrokerOptions, Farewell> checked(const io::Config& config) {
     if (const auto wrong =
             check_word(config, "broker.log_level", {"debug", "info", "warn", "error"})) {
@@ -136,7 +142,7 @@ std::variant<BrokerOptions, Farewell> checked(const io::Config& config) {
     options.endpoint = config.text("broker.endpoint");
     if (options.endpoint.empty())
         options.endpoint = std::string(kIpcPrefix) + options.data_dir + "/broker.sock";
-    options.segment_bytes = static_cast<std::size_t>(config.integer("broker.segment_size"));
+    options.segment_bytes = rounded_up(config.integer("broker.segment_size"));
     options.storage_reserve = static_cast<std::uint64_t>(config.integer("broker.storage_reserve"));
     options.heartbeat = config.duration("broker.heartbeat");
     options.unreachable = config.duration("broker.unreachable");

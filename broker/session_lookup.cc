@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "common/base/text.h"
+#include "common/io/logging.h"
 
 namespace iw::broker {
 namespace {
@@ -46,6 +47,14 @@ ErrorReply no_single_session(const std::string& id, const FoundSession& found) {
 }
 
 ErrorReply question_failed(const Error& error) {
+    // What is wrong with the broker's own files is its operator's to know, and has no name on the
+    // wire.
+    if (error.code == ErrorCode::io || error.code == ErrorCode::config ||
+        error.code == ErrorCode::conflict) {
+        io::log(io::LogLevel::error, "the database could not answer", {{"error", error.message}});
+        return refuse(ErrorCode::internal,
+                      "the broker's database could not answer; its log says why");
+    }
     return ErrorReply{
         .error = error, .retry = is_retryable(error.code) ? kRetry : Duration(0), .matches = {}};
 }

@@ -1,0 +1,454 @@
+// The broker as a worker sees it: assignments, reports, stops, relayed requests; and the same with
+// the broker killed between each two steps.
+
+#include <gtest/gtest.h>
+
+#include "broker_fixture.h"
+
+namespace iw {
+namespace {
+
+using test::kCap;
+using test::make_submission;
+using test::submit_one;
+using test::TestBroker;
+using test::TestPeer;
+
+// Says what a worker would say and runs nothing.
+class FakeWorker {
+  public:
+    FakeWorker(io::Context& context, const std::string& endpoint) : peer_(context, endpoint) {}
+
+    Result<WelcomeReply> hello() {
+        WorkerHello worker;
+        worker.name = WorkerName(name);
+        worker.host = "here";
+        worker.root = "/srv/project";
+        worker.project = "project";
+        worker.state_id = state_id;
+        worker.start_count = start_count;
+        worker.boot_id = "boot";
+        worker.slots = slots;
+        worker.agents = {"helper"};
+        worker.inventory = inventory;
+        return peer_.call<WelcomeReply>(HelloRequest{
+            .role = "worker", .software = "fake", .capabilities = {}, .worker = worker});
+    }
+    std::optional<Assignment> assignment() {
+        while (waiting_.empty()) {
+            std::optional<AssignPush> push = peer_.push<AssignPush>(kCap);
+            if (!push) return std::nullopt;
+            for (Assignment& assignment : push->assignments)
+                waiting_.push_back(std::move(assignment));
+        }
+        Assignment next = std::move(waiting_.front());
+        waiting_.pop_front();
+        return next;
+    }
+    Result<HeartbeatReply> heartbeat() {
+        return peer_.call<HeartbeatReply>(
+            HeartbeatRequest{.attempts = inventory, .agents = {}, .slots = {}});
+    }
+    // The one acknowledgement; repeated after a hello when the broker has forgotten the connection.
+    Result<ReportAck> report(const AttemptRef& attempt, ReportBody body) {
+        const std::uint32_t number =
+            static_cast<std::uint32_t>(body.index() < 2 ? 1 : body.index());
+        ReportRequest request{.reports = {{.session = attempt.session,
+                                           .fence = attempt.fence,
+                                           .number = number,
+                                           .body = std::move(body)}}};
+        for (int attempts = 0; attempts < 20; ++attempts) {
+            Result<ReportReply> reply = peer_.call<ReportReply>(request, Duration(2'000));
+            if (reply.ok()) return reply->acks.at(0);
+            if (!is_retryable(reply.error().code) &&
+                reply.error().code != ErrorCode::unknown_outcome) {
+                return reply.error();
+            }
+            if (Result<WelcomeReply> welcome = hello(); !welcome.ok()) return welcome.error();
+        }
+        return make_error(ErrorCode::unknown_outcome, "never acknowledged");
+    }
+    // A request of a process inside an attempt.
+    Result<ReplyFrame> relay(const AttemptRef& attempt, Request request) {
+        const std::string frame = encode(RequestFrame{.id = "inner", .body = std::move(request)});
+        Result<RelayReply> reply = peer_.call<RelayReply>(
+            RelayRequest{.session = attempt.session, .fence = attempt.fence, .request = frame});
+        if (!reply.ok()) return reply.error();
+        Result<Incoming> inner = decode_incoming(reply->reply);
+        if (!inner.ok()) return inner.error();
+        auto* answer = std::get_if<ReplyFrame>(&*inner);
+        if (answer == nullptr) return make_error(ErrorCode::internal, "not a reply");
+        return std::move(*answer);
+    }
+    TestPeer& peer() { return peer_; }
+
+    std::string name = "w1";
+    std::string state_id = "state-1";
+    std::uint64_t start_count = 1;
+    std::uint32_t slots = 2;
+    std::vector<AttemptState> inventory;
+
+  private:
+    TestPeer peer_;
+    std::deque<Assignment> waiting_;
+};
+
+AttemptRef attempt_of(const Assignment& assignment) {
+    return AttemptRef{.session = assignment.session, .fence = assignment.fence};
+}
+
+EndedReport ended_well() {
+    EndedReport ended;
+    ended.cause = EndCause::exited;
+    ended.success = true;
+    ended.exit_code = 0;
+    ended.ended_at = io::wall_now();
+    ended.workspace = "/srv/project/ws";
+    ended.result_status = "success";
+    ended.result_size = 2;
+    ended.result_sha256 = io::sha256_hex("{}");
+    ended.result_inline = true;
+    ended.result = "{}";
+    return ended;
+}
+
+StartedReport started_now() {
+    return StartedReport{.started_at = io::wall_now(), .workspace = "/srv/project/ws"};
+}
+
+template <typename T>
+const T* ok_of(const Result<ReplyFrame>& frame) {
+    if (!frame.ok()) return nullptr;
+    const auto* reply = std::get_if<Reply>(&frame->body);
+    return reply == nullptr ? nullptr : std::get_if<T>(reply);
+}
+
+ErrorCode error_of(const Result<ReplyFrame>& frame) {
+    if (!frame.ok()) return frame.error().code;
+    const auto* refused = std::get_if<ErrorReply>(&frame->body);
+    return refused == nullptr ? ErrorCode::internal : refused->error.code;
+}
+
+class BrokerWorker : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        broker_.start();
+        ASSERT_TRUE(client_.hello().ok()) << broker_.process().log_text();
+    }
+    void TearDown() override {
+        if (HasFailure()) GTEST_LOG_(INFO) << broker_.process().log_text();
+    }
+    SessionId submit(const std::string& prompt) {
+        const auto outcome = submit_one(client_, make_submission("helper", prompt, ""));
+        EXPECT_TRUE(outcome.ok()) << outcome.error().message;
+        return outcome.ok() ? outcome->id : SessionId();
+    }
+    // The view, over a connection that may have to begin anew.
+    SessionView view(const SessionId& id) {
+        for (int i = 0; i < 20; ++i) {
+            Result<StatusReply> reply = client_.call<StatusReply>(
+                StatusRequest{.id = id.str(), .exact = true}, Duration(2'000));
+            if (reply.ok()) return reply->session;
+            EXPECT_TRUE(client_.hello().ok());
+        }
+        ADD_FAILURE() << "no status of " << id.str();
+        return {};
+    }
+    void expect_state(const SessionId& id, SessionStatus status, Detail detail) {
+        const SessionView shown = view(id);
+        EXPECT_EQ(name(shown.status), name(status)) << shown.reason;
+        EXPECT_EQ(name(shown.detail), name(detail)) << shown.reason;
+    }
+
+    TestBroker broker_;
+    io::Context context_;
+    TestPeer client_{context_, broker_.endpoint()};
+    FakeWorker worker_{context_, broker_.endpoint()};
+};
+
+TEST_F(BrokerWorker, SessionRunsAndItsResultIsServed) {
+    ASSERT_TRUE(worker_.hello().ok());
+    const std::string prompt = "say \"hi\"; $(touch pwned) \xF0\x9F\x8E\x89\r\n";
+    const SessionId id = submit(prompt);
+    const std::optional<Assignment> assignment = worker_.assignment();
+    ASSERT_TRUE(assignment.has_value());
+    EXPECT_EQ(assignment->session, id);
+    EXPECT_EQ(assignment->prompt, prompt);
+    EXPECT_EQ(assignment->fence.attempt, 1U);
+    expect_state(id, SessionStatus::created, Detail::assigned);
+
+    const AttemptRef attempt = attempt_of(*assignment);
+    ASSERT_TRUE(worker_.report(attempt, started_now()).ok());
+    expect_state(id, SessionStatus::running, Detail::working);
+    const Result<ReportAck> ended = worker_.report(attempt, ended_well());
+    ASSERT_TRUE(ended.ok()) << ended.error().message;
+    EXPECT_FALSE(ended->error.has_value());
+    ASSERT_TRUE(ended->outcome.has_value());
+    EXPECT_EQ(ended->outcome->session.status, SessionStatus::completed);
+    expect_state(id, SessionStatus::running, Detail::delivering);
+    ASSERT_TRUE(worker_.report(attempt, ClosedReport{}).ok());
+    expect_state(id, SessionStatus::completed, Detail::done);
+
+    const auto result = client_.call<ResultReply>(ResultRequest{.id = id.str()});
+    ASSERT_TRUE(result.ok()) << result.error().message;
+    EXPECT_TRUE(result->held);
+    EXPECT_EQ(result->result, "{}");
+    EXPECT_EQ(result->session.result_status, "success");
+}
+
+TEST_F(BrokerWorker, StateIsRightAfterAKill9BetweenAnyTwoSteps) {
+    ASSERT_TRUE(worker_.hello().ok());
+    const SessionId id = submit("prompt");
+    std::optional<Assignment> assignment = worker_.assignment();
+    ASSERT_TRUE(assignment.has_value());
+    const AttemptRef attempt = attempt_of(*assignment);
+
+    broker_.restart();
+    expect_state(id, SessionStatus::created, Detail::assigned);
+    // It does not list the assignment, so the same one comes again, its prompt now from the
+    // database.
+    ASSERT_TRUE(worker_.hello().ok());
+    assignment = worker_.assignment();
+    ASSERT_TRUE(assignment.has_value());
+    EXPECT_EQ(attempt_of(*assignment), attempt);
+    EXPECT_EQ(assignment->prompt, "prompt");
+    ASSERT_TRUE(worker_.report(attempt, started_now()).ok());
+    worker_.inventory = {{.session = id, .fence = attempt.fence, .phase = AttemptPhase::running}};
+
+    broker_.restart();
+    EXPECT_EQ(view(id).status, SessionStatus::running);
+    ASSERT_TRUE(worker_.hello().ok());
+    expect_state(id, SessionStatus::running, Detail::working);
+    EXPECT_EQ(view(id).attempt, 1U);
+    worker_.inventory.front().phase = AttemptPhase::ended;
+    ASSERT_TRUE(worker_.report(attempt, ended_well()).ok());
+
+    broker_.restart();
+    expect_state(id, SessionStatus::running, Detail::delivering);
+    ASSERT_TRUE(worker_.hello().ok());
+    // A repeat is acknowledged again, with the same outcome.
+    const Result<ReportAck> again = worker_.report(attempt, ended_well());
+    ASSERT_TRUE(again.ok()) << again.error().message;
+    EXPECT_FALSE(again->error.has_value());
+    ASSERT_TRUE(again->outcome.has_value());
+    EXPECT_EQ(again->outcome->session.status, SessionStatus::completed);
+    ASSERT_TRUE(worker_.report(attempt, ClosedReport{}).ok());
+    worker_.inventory.clear();
+
+    broker_.restart();
+    expect_state(id, SessionStatus::completed, Detail::done);
+    ASSERT_TRUE(client_.hello().ok());
+    const auto result = client_.call<ResultReply>(ResultRequest{.id = id.str()});
+    ASSERT_TRUE(result.ok());
+    EXPECT_EQ(result->result, "{}");
+}
+
+TEST_F(BrokerWorker, KillReachesTheWorkerAndIsRepeated) {
+    ASSERT_TRUE(worker_.hello().ok());
+    const SessionId id = submit("prompt");
+    const std::optional<Assignment> assignment = worker_.assignment();
+    ASSERT_TRUE(assignment.has_value());
+    const AttemptRef attempt = attempt_of(*assignment);
+    ASSERT_TRUE(worker_.report(attempt, started_now()).ok());
+    worker_.inventory = {{.session = id, .fence = attempt.fence, .phase = AttemptPhase::running}};
+
+    const auto killed =
+        client_.call<KillReply>(KillRequest{.id = id.str(), .reason = "enough", .exact = true});
+    ASSERT_TRUE(killed.ok()) << killed.error().message;
+    EXPECT_FALSE(killed->already_final);
+    const std::optional<StopPush> stop = worker_.peer().push<StopPush>(kCap);
+    ASSERT_TRUE(stop.has_value());
+    EXPECT_EQ(stop->stops.at(0).session, id);
+    broker_.restart();
+    ASSERT_TRUE(worker_.hello().ok());
+    const Result<HeartbeatReply> beat = worker_.heartbeat();
+    ASSERT_TRUE(beat.ok()) << beat.error().message;
+    ASSERT_EQ(beat->stops.size(), 1U);
+    EXPECT_EQ(beat->stops.front().reason, "enough");
+
+    EndedReport stopped = ended_well();
+    stopped.cause = EndCause::stopped;
+    stopped.stop_cause = Detail::killed;
+    stopped.success = false;
+    ASSERT_TRUE(worker_.report(attempt, stopped).ok());
+    ASSERT_TRUE(worker_.report(attempt, ClosedReport{}).ok());
+    expect_state(id, SessionStatus::killed, Detail::killed);
+}
+
+TEST_F(BrokerWorker, LargePromptsArriveWholeAndOneByOne) {
+    worker_.slots = 4;
+    std::vector<SessionId> ids;
+    for (int i = 0; i < 4; ++i)
+        ids.push_back(submit(std::string((1u << 20) + 1, static_cast<char>('a' + i))));
+    ASSERT_TRUE(worker_.hello().ok());
+    for (int i = 0; i < 4; ++i) {
+        const std::optional<Assignment> assignment = worker_.assignment();
+        ASSERT_TRUE(assignment.has_value());
+        EXPECT_EQ(assignment->prompt.size(), (1u << 20) + 1);
+        EXPECT_EQ(std::erase(ids, assignment->session), 1U);
+    }
+}
+
+TEST_F(BrokerWorker, NameIsTakenWhileItsWorkerLives) {
+    ASSERT_TRUE(worker_.hello().ok());
+    FakeWorker other(context_, broker_.endpoint());
+    other.state_id = "state-2";
+    const Result<WelcomeReply> refused = other.hello();
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code, ErrorCode::name_taken);
+    // It did not become a worker by asking.
+    const Result<HeartbeatReply> beat = other.heartbeat();
+    ASSERT_FALSE(beat.ok());
+    EXPECT_EQ(beat.error().code, ErrorCode::no_session);
+
+    FakeWorker newer(context_, broker_.endpoint());
+    newer.start_count = 2;
+    ASSERT_TRUE(newer.hello().ok());
+    const Result<HeartbeatReply> replaced = worker_.heartbeat();
+    ASSERT_FALSE(replaced.ok());
+    EXPECT_EQ(replaced.error().code, ErrorCode::no_session);
+    EXPECT_TRUE(newer.heartbeat().ok());
+    const auto workers = client_.call<WorkersReply>(WorkersRequest{});
+    ASSERT_TRUE(workers.ok());
+    ASSERT_EQ(workers->workers.size(), 1U);
+    EXPECT_EQ(workers->workers.front().start_count, 2U);
+    EXPECT_EQ(workers->workers.front().state, "up");
+}
+
+TEST_F(BrokerWorker, UnknownAgentIsRefusedWithTheNearest) {
+    ASSERT_TRUE(worker_.hello().ok());
+    const auto refused = submit_one(client_, make_submission("helpr", "x", ""));
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code, ErrorCode::unknown_agent);
+    EXPECT_NE(refused.error().message.find("helper"), std::string::npos) << refused.error().message;
+}
+
+TEST_F(BrokerWorker, RequestsFromInsideASessionAreItsOwn) {
+    ASSERT_TRUE(worker_.hello().ok());
+    const SessionId parent = submit("parent");
+    const std::optional<Assignment> assignment = worker_.assignment();
+    ASSERT_TRUE(assignment.has_value());
+    const AttemptRef inside = attempt_of(*assignment);
+    ASSERT_TRUE(worker_.report(inside, started_now()).ok());
+    const SessionId bystander = submit("bystander");
+
+    HelloRequest greeting{.role = "client", .software = "x", .capabilities = {}, .worker = {}};
+    EXPECT_NE(ok_of<WelcomeReply>(worker_.relay(inside, greeting)), nullptr);
+    // The parent is vouched for by the worker, whatever the request says.
+    Submission child = make_submission("helper", "child", "c1");
+    child.parent = bystander;
+    const auto made = worker_.relay(inside, SubmitRequest{.sessions = {child}});
+    const auto* submitted = ok_of<SubmitReply>(made);
+    ASSERT_NE(submitted, nullptr);
+    ASSERT_FALSE(submitted->sessions.at(0).error.has_value())
+        << submitted->sessions.at(0).error->message;
+    const SessionId id = submitted->sessions.at(0).id;
+    EXPECT_EQ(view(id).parent, parent);
+
+    // Keys are the session's own: the same key of a client is another one.
+    const auto same_key = submit_one(client_, make_submission("helper", "mine", "c1"));
+    ASSERT_TRUE(same_key.ok()) << same_key.error().message;
+    EXPECT_FALSE(same_key->duplicate);
+
+    EXPECT_NE(ok_of<StatusReply>(
+                  worker_.relay(inside, StatusRequest{.id = bystander.str(), .exact = true})),
+              nullptr);
+    EXPECT_EQ(error_of(worker_.relay(
+                  inside, KillRequest{.id = bystander.str(), .reason = "", .exact = true})),
+              ErrorCode::forbidden);
+    EXPECT_NE(ok_of<KillReply>(
+                  worker_.relay(inside, KillRequest{.id = id.str(), .reason = "", .exact = true})),
+              nullptr);
+    EXPECT_EQ(error_of(worker_.relay(inside, HeartbeatRequest{})), ErrorCode::forbidden);
+
+    const AttemptRef stale{.session = parent, .fence = Fence{.generation = 1, .attempt = 7}};
+    EXPECT_EQ(error_of(worker_.relay(
+                  stale, SubmitRequest{.sessions = {make_submission("helper", "x", "")}})),
+              ErrorCode::stale_fence);
+    EXPECT_NE(
+        ok_of<StatusReply>(worker_.relay(stale, StatusRequest{.id = parent.str(), .exact = true})),
+        nullptr);
+    // Rubbish inside is answered inside.
+    const auto rubbish = worker_.peer().call<RelayReply>(
+        RelayRequest{.session = parent, .fence = inside.fence, .request = "rubbish"});
+    ASSERT_TRUE(rubbish.ok()) << rubbish.error().message;
+    EXPECT_TRUE(decode_incoming(rubbish->reply).ok());
+}
+
+TEST_F(BrokerWorker, LongPollFromInsideEndsWithItsEvent) {
+    ASSERT_TRUE(worker_.hello().ok());
+    const SessionId parent = submit("parent");
+    const std::optional<Assignment> assignment = worker_.assignment();
+    ASSERT_TRUE(assignment.has_value());
+    const AttemptRef inside = attempt_of(*assignment);
+    ASSERT_TRUE(worker_.report(inside, started_now()).ok());
+    const SessionId other = submit("other");
+    const auto status = client_.call<StatusReply>(StatusRequest{.id = other.str(), .exact = true});
+    ASSERT_TRUE(status.ok());
+
+    EventsRequest poll{.epoch = "",
+                       .after = status->seq,
+                       .wait = Duration(30'000),
+                       .ids = {other},
+                       .project = "",
+                       .agent = ""};
+    const std::string frame = encode(RequestFrame{.id = "inner", .body = poll});
+    const std::string request = worker_.peer().send(
+        RelayRequest{.session = parent, .fence = inside.fence, .request = frame});
+    ASSERT_TRUE(worker_.heartbeat().ok());
+    ASSERT_TRUE(
+        client_.call<KillReply>(KillRequest{.id = other.str(), .reason = "", .exact = true}).ok());
+    const auto answer = worker_.peer().reply_to(request, kCap);
+    ASSERT_TRUE(answer.has_value());
+    const auto* reply = std::get_if<Reply>(&*answer);
+    ASSERT_NE(reply, nullptr);
+    ASSERT_TRUE(std::holds_alternative<RelayReply>(*reply));
+}
+
+// Leases are short here: silence is shown, work goes on when the worker comes back, nothing is run
+// again.
+TEST(BrokerLease, SilentWorkerIsUnreachableAndComesBack) {
+    TestBroker broker("heartbeat = \"100ms\"\nunreachable = \"400ms\"\nlost = \"1h\"\n");
+    broker.start();
+    io::Context context;
+    TestPeer client(context, broker.endpoint());
+    ASSERT_TRUE(client.hello().ok()) << broker.process().log_text();
+    FakeWorker worker(context, broker.endpoint());
+    ASSERT_TRUE(worker.hello().ok());
+    const auto made = submit_one(client, make_submission("helper", "x", ""));
+    ASSERT_TRUE(made.ok());
+    const std::optional<Assignment> assignment = worker.assignment();
+    ASSERT_TRUE(assignment.has_value());
+    ASSERT_TRUE(worker.report(attempt_of(*assignment), started_now()).ok());
+    const auto detail = [&] {
+        const auto reply =
+            client.call<StatusReply>(StatusRequest{.id = made->id.str(), .exact = true});
+        return reply.ok() ? reply->session.detail : Detail::queued;
+    };
+    EXPECT_TRUE(test::wait_until([&] { return detail() == Detail::unreachable; }, kCap));
+    worker.inventory = {
+        {.session = made->id, .fence = assignment->fence, .phase = AttemptPhase::running}};
+    ASSERT_TRUE(worker.heartbeat().ok());
+    EXPECT_EQ(detail(), Detail::working);
+}
+
+// A frozen broker finds the heartbeats of that time in its socket and ends no lease over them.
+TEST(BrokerLease, FrozenBrokerDoesNotBlameItsWorkers) {
+    TestBroker broker("heartbeat = \"300ms\"\nunreachable = \"1s\"\nlost = \"1h\"\n");
+    broker.start();
+    io::Context context;
+    FakeWorker worker(context, broker.endpoint());
+    ASSERT_TRUE(worker.hello().ok()) << broker.process().log_text();
+    broker.process().send_signal(SIGSTOP);
+    const Timestamp frozen_at = io::steady_now();
+    ASSERT_FALSE(worker.peer().receive(Duration(3'000)).has_value());
+    worker.peer().send(HeartbeatRequest{.attempts = {}, .agents = {}, .slots = {}});
+    EXPECT_GE(io::steady_now() - frozen_at, Duration(3'000));
+    broker.process().send_signal(SIGCONT);
+    ASSERT_TRUE(worker.heartbeat().ok());
+    EXPECT_EQ(broker.process().log_text().find("to=unreachable"), std::string::npos)
+        << broker.process().log_text();
+}
+
+}  // namespace
+}  // namespace iw
