@@ -69,8 +69,9 @@ void BrokerCore::State::check_orphans() {
             expired.push_back(worker.held.at(orphan->first));
             orphan = presence.orphans.erase(orphan);
         }
+        // With the state that knew the attempt, whoever could still report its end is gone, so
+        // waiting for ever, as OnLost::wait otherwise does, would keep the slot for ever.
         for (const Session* session : expired) {
-            if (session->on_lost == OnLost::wait) continue;
             lose(*session, "given to an earlier incarnation of " + name.str() + ", silent for " +
                                format_elapsed(config_.lost_after));
         }

@@ -163,7 +163,7 @@ TEST(Hello, TakeoverAfterABootProvesTheLoss) {
 }
 
 TEST(Hello, TakeoverWithinABootWaitsForTheOldOne) {
-    Takeover scene(OnLost::fail);
+    Takeover scene(OnLost::wait);
     const Actions actions = scene.hello(scene.next, 8);
     // Not given to a process that would run it a second time, and not stopped either.
     EXPECT_TRUE(CoreDriver::assigned(actions).empty());

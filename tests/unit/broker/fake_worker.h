@@ -1,0 +1,162 @@
+#pragma once
+
+// A worker for random histories, written from common/PROTOCOL.md: it starts an attempt at most
+// once, repeats its reports until they are acknowledged, and remembers everything over its own
+// restarts.
+
+#include <map>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "common/base/random.h"
+#include "common/messages/messages.h"
+
+namespace iw::broker::testing {
+
+class FakeWorker {
+  public:
+    struct Attempt {
+        AttemptPhase phase = AttemptPhase::accepted;
+        bool is_start_acked = false;
+        bool is_end_acked = false;
+        std::optional<ReportBody> end;  // declined or ended, once decided
+    };
+
+    explicit FakeWorker(WorkerHello hello) : hello_(std::move(hello)) {}
+
+    // ---- From the broker
+    void receive(const Push& push) {
+        if (const auto* assign = std::get_if<AssignPush>(&push)) {
+            for (const Assignment& each : assign->assignments)
+                accept({each.session, each.fence});
+        } else if (const auto* stop = std::get_if<StopPush>(&push)) {
+            for (const StopOrder& each : stop->stops)
+                this->stop(each);
+        } else if (const auto* close = std::get_if<ClosePush>(&push)) {
+            for (const Outcome& each : close->outcomes) {
+                const SessionView& view = each.session;
+                closing_.insert(AttemptRef{view.id, {view.generation, view.attempt}});
+            }
+        }
+    }
+    void stop(const StopOrder& order) {
+        const AttemptRef ref{order.session, order.fence};
+        Attempt& attempt = attempts_[ref];
+        if (attempt.end) return;
+        EndedReport report;
+        report.cause = EndCause::stopped;
+        report.stop_cause = order.cause;
+        report.reason = order.reason;
+        finish(attempt, report);
+    }
+    void acknowledged(const ReportAck& ack) {
+        const AttemptRef ref{ack.session, ack.fence};
+        if (ack.number == 3) {
+            if (!ack.error) closing_.erase(ref);
+            if (ack.error && ack.error->code == ErrorCode::stale_fence) closing_.erase(ref);
+            return;
+        }
+        const auto attempt = attempts_.find(ref);
+        if (attempt == attempts_.end()) return;
+        if (ack.error) {
+            // Superseded or unknown: nothing about it is anybody's business any more.
+            if (!attempt->second.end) finish(attempt->second, EndedReport{});
+            attempt->second.is_start_acked = attempt->second.is_end_acked = true;
+            return;
+        }
+        const bool is_end =
+            attempt->second.end.has_value() && number(*attempt->second.end) == ack.number;
+        if (is_end) attempt->second.is_end_acked = true;
+        if (ack.number == 1 && !is_end) attempt->second.is_start_acked = true;
+        if (ack.outcome) closing_.insert(ref);
+    }
+
+    // ---- By itself
+    void work(Random& random) {
+        for (auto& [ref, attempt] : attempts_) {
+            if (attempt.end || random.below(3) != 0) continue;
+            if (attempt.phase == AttemptPhase::accepted) {
+                start(ref, attempt, random);
+                continue;
+            }
+            EndedReport report;
+            report.cause = static_cast<EndCause>(1 + random.below(6));
+            if (report.cause == EndCause::stopped) report.stop_cause = Detail::timeout;
+            report.success = random.below(2) == 0;
+            report.started_at = wall_from_ms(1);
+            report.ended_at = wall_from_ms(1);
+            finish(attempt, report);
+        }
+    }
+    // Everything that has no acknowledgement yet.
+    std::vector<Report> outbox() const {
+        std::vector<Report> reports;
+        for (const auto& [ref, attempt] : attempts_) {
+            if (attempt.phase == AttemptPhase::running && !attempt.is_start_acked) {
+                StartedReport started{.started_at = wall_from_ms(1), .workspace = "/r"};
+                reports.push_back({ref.session, ref.fence, 1, started});
+            }
+            if (attempt.end && !attempt.is_end_acked) {
+                reports.push_back({ref.session, ref.fence, number(*attempt.end), *attempt.end});
+            }
+        }
+        for (const AttemptRef& ref : closing_) {
+            reports.push_back({ref.session, ref.fence, 3, ClosedReport{}});
+        }
+        if (reports.size() > limits::kReportBatchMax) reports.resize(limits::kReportBatchMax);
+        return reports;
+    }
+    std::vector<AttemptState> inventory() const {
+        std::vector<AttemptState> states;
+        for (const auto& [ref, attempt] : attempts_) {
+            if (!attempt.is_end_acked) states.push_back({ref.session, ref.fence, attempt.phase});
+        }
+        return states;
+    }
+    WorkerHello hello() const {
+        WorkerHello hello = hello_;
+        hello.inventory = inventory();
+        return hello;
+    }
+    void restart() { ++hello_.start_count; }
+    // The state directory is gone, and so is all it knew. Processes live on unless the host went
+    // down.
+    void wipe(std::uint64_t serial, bool is_reboot) {
+        hello_.state_id = "state-" + std::to_string(serial);
+        if (is_reboot) hello_.boot_id = "boot-" + std::to_string(serial);
+        hello_.start_count = 1;
+        attempts_.clear();
+        closing_.clear();
+    }
+    const WorkerName& name() const { return hello_.name; }
+    const std::vector<AttemptRef>& started() const { return started_; }
+
+  private:
+    static std::uint32_t number(const ReportBody& body) {
+        return std::holds_alternative<EndedReport>(body) ? 2 : 1;
+    }
+    void accept(const AttemptRef& ref) { attempts_.try_emplace(ref); }
+    void start(const AttemptRef& ref, Attempt& attempt, Random& random) {
+        if (random.below(8) == 0) {
+            DeclinedReport declined;
+            declined.platform_fault = random.below(3) != 0;
+            attempt.phase = AttemptPhase::declined;
+            attempt.end = declined;
+            return;
+        }
+        attempt.phase = AttemptPhase::running;
+        started_.push_back(ref);
+    }
+    static void finish(Attempt& attempt, EndedReport report) {
+        attempt.phase = AttemptPhase::ended;
+        attempt.end = std::move(report);
+    }
+
+    WorkerHello hello_;
+    std::map<AttemptRef, Attempt> attempts_;
+    std::set<AttemptRef> closing_;
+    std::vector<AttemptRef> started_;
+};
+
+}  // namespace iw::broker::testing

@@ -1,0 +1,94 @@
+#pragma once
+
+// What a database makes of records, in the plainest way: for tests of recovery from a LiveState. It
+// knows the records' meaning from record.h alone and shares no code with the core.
+
+#include <map>
+#include <variant>
+#include <vector>
+
+#include "broker/core/record.h"
+#include "common/base/overloaded.h"
+
+namespace iw::broker::testing {
+
+class LiveStateModel {
+  public:
+    void apply(const Record& record) {
+        state_.seq = record.seq;
+        if (const SessionId* id = session_of(record.body)) {
+            const auto live = sessions_.find(*id);
+            if (live != sessions_.end()) ++live->second.revision;
+        }
+        std::visit([&](const auto& body) { on(record, body); }, record.body);
+    }
+
+    LiveState state() const {
+        LiveState copy = state_;
+        for (const SessionId& id : order_) {
+            const auto live = sessions_.find(id);
+            if (live != sessions_.end()) copy.sessions.push_back(live->second);
+        }
+        for (const auto& [name, worker] : workers_)
+            copy.workers.push_back(worker);
+        return copy;
+    }
+
+  private:
+    void on(const Record& record, const SessionCreated& body) {
+        LiveSession& live = sessions_[body.id];
+        live.id = body.id;
+        live.principal = body.principal;
+        live.submission = body.submission;
+        live.submission.prompt.clear();
+        live.created_at = record.time;
+        live.not_before = body.not_before;
+        live.expires_at = body.expires_at;
+        live.revision = 1;
+        order_.push_back(body.id);
+        const std::string second = body.id.str().substr(0, 15);
+        const std::optional<WallTime> time = parse_utc(
+            second.substr(0, 4) + "-" + second.substr(4, 2) + "-" + second.substr(6, 2) + "T" +
+            second.substr(9, 2) + ":" + second.substr(11, 2) + ":" + second.substr(13, 2) + "Z");
+        state_.id_second = std::max(state_.id_second, time.value());
+    }
+    void on(const Record&, const AttemptAssigned& body) {
+        LiveSession& live = sessions_.at(body.id);
+        live.fence = body.fence;
+        live.assigned = true;
+        live.worker = body.worker;
+        live.host = body.host;
+        live.worker_state_id = workers_.at(body.worker).state_id;
+        live.started_at.reset();
+    }
+    void on(const Record&, const AttemptStarted& body) {
+        LiveSession& live = sessions_.at(body.id);
+        live.started_at = body.started_at;
+        live.workspace = body.workspace;
+    }
+    void on(const Record&, const AttemptReturned& body) {
+        LiveSession& live = sessions_.at(body.id);
+        live.assigned = false;
+        live.started_at.reset();
+        live.last_reason = body.reason;
+        if (body.platform_fault) ++live.platform_faults;
+    }
+    void on(const Record&, const SessionEnded& body) {
+        LiveSession& live = sessions_.at(body.id);
+        live.assigned = false;
+        live.ended = body;
+        live.ended->result.clear();
+    }
+    void on(const Record&, const SessionClosed& body) { sessions_.erase(body.id); }
+    void on(const Record&, const KillWished& body) { sessions_.at(body.id).kill = body; }
+    void on(const Record&, const ReportSuperseded&) {}
+    void on(const Record&, const WorkerRegistered& body) { workers_[body.name] = body; }
+    void on(const Record&, const WorkerNoted&) {}
+
+    LiveState state_;
+    std::vector<SessionId> order_;
+    std::map<SessionId, LiveSession> sessions_;
+    std::map<WorkerName, WorkerRegistered> workers_;
+};
+
+}  // namespace iw::broker::testing

@@ -1,0 +1,402 @@
+// Random histories from seeds: messages get lost, doubled and reordered, workers and the broker
+// restart, time jumps. First everything may go wrong and only safety is asked for; then faults
+// stop, and all must end.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "common/base/random.h"
+#include "tests/unit/broker/core_driver.h"
+#include "tests/unit/broker/fake_worker.h"
+#include "tests/unit/broker/live_state_model.h"
+
+namespace iw::broker {
+namespace {
+
+using testing::CoreDriver;
+using testing::FakeWorker;
+using testing::LiveStateModel;
+using testing::seconds;
+
+// Judges the records alone.
+class Oracle {
+  public:
+    void see(const Record& record) {
+        ASSERT_EQ(record.seq, last_ + 1);
+        last_ = record.seq;
+        const RecordBody& body = record.body;
+        if (const auto* created = std::get_if<SessionCreated>(&body)) see(*created);
+        if (const auto* assigned = std::get_if<AttemptAssigned>(&body)) see(*assigned);
+        if (const auto* returned = std::get_if<AttemptReturned>(&body)) release(returned->id);
+        if (const auto* ended = std::get_if<SessionEnded>(&body)) {
+            ASSERT_TRUE(ended_.insert(ended->id).second) << ended->id.str() << " ended twice";
+            release(ended->id);
+        }
+        if (const auto* closed = std::get_if<SessionClosed>(&body)) {
+            ASSERT_TRUE(ended_.contains(closed->id));
+            ASSERT_TRUE(closed_.insert(closed->id).second) << closed->id.str() << " closed twice";
+        }
+        if (const auto* worker = std::get_if<WorkerRegistered>(&body)) {
+            slots_[worker->name] = worker->slots;
+        }
+    }
+    std::size_t created() const { return fences_.size(); }
+    std::size_t closed() const { return closed_.size(); }
+
+  private:
+    void see(const SessionCreated& created) {
+        ASSERT_TRUE(fences_.emplace(created.id, Fence{}).second) << "id used twice";
+        ASSERT_FALSE(created.submission.prompt.empty());
+    }
+    void see(const AttemptAssigned& assigned) {
+        ASSERT_GT(assigned.fence, fences_.at(assigned.id)) << assigned.id.str();
+        fences_[assigned.id] = assigned.fence;
+        ASSERT_FALSE(ended_.contains(assigned.id));
+        ASSERT_TRUE(holder_.emplace(assigned.id, assigned.worker).second) << "given out twice";
+        std::uint32_t held = 0;
+        for (const auto& [id, worker] : holder_) {
+            if (worker == assigned.worker) ++held;
+        }
+        ASSERT_LE(held, slots_.at(assigned.worker)) << "more than the slots";
+    }
+    void release(const SessionId& id) { holder_.erase(id); }
+
+    Seq last_ = 0;
+    std::map<SessionId, Fence> fences_;
+    std::map<SessionId, WorkerName> holder_;
+    std::map<WorkerName, std::uint32_t> slots_;
+    std::set<SessionId> ended_;
+    std::set<SessionId> closed_;
+};
+
+// What must be the same after recovery. Why a queued session waits depends on who is connected.
+std::string essence(const SessionView& view) {
+    std::string text = view.id.str() + " " + std::string(name(view.status)) + " ";
+    if (view.status != SessionStatus::created || view.detail == Detail::assigned ||
+        view.detail == Detail::delivering) {
+        text += std::string(name(view.detail)) + " " + view.reason + " ";
+    }
+    text += view.kill_reason + " " + std::to_string(view.attempt) + " " + view.worker + " " +
+            view.host + " " + view.workspace + " " + std::to_string(view.revision) + " " +
+            std::to_string(to_ms(view.created_at)) + " " + view.parent.str() + " ";
+    text += view.started_at ? std::to_string(to_ms(*view.started_at)) : "-";
+    for (const std::string& tag : view.tags)
+        text += " " + tag;
+    return text;
+}
+
+class World {
+  public:
+    explicit World(std::uint64_t seed) : random_(seed) {
+        for (const std::string name : {"w", "x", "y"}) {
+            WorkerHello hello = CoreDriver::worker(name);
+            hello.slots = 1 + static_cast<std::uint32_t>(random_.below(3));
+            hello.agents =
+                name == "y" ? std::vector<std::string>{"b"} : std::vector<std::string>{"a", "b"};
+            workers_.push_back({FakeWorker(hello), 0, {}});
+        }
+    }
+
+    void run_with_faults(int steps) {
+        for (int i = 0; i < steps && !::testing::Test::HasFatalFailure(); ++i)
+            act();
+    }
+
+    // Nothing is lost any more: a bounded number of rounds must end everything.
+    void heal() {
+        faults_ = false;
+        for (Site& site : workers_)
+            connect(site);
+        for (int round = 0; round < 400 && !driver_.core.match("", 1).empty(); ++round) {
+            for (Site& site : workers_) {
+                if (site.peer == 0) connect(site);
+                deliver_all(site);
+                site.worker.work(random_);
+                report(site, site.worker.outbox());
+                heartbeat(site);
+            }
+            driver_.advance(seconds(10));
+            see(driver_.tick());
+            if (round == 100) kill_all();
+        }
+    }
+
+    // A copy that recovers from the journal, or from a database that is behind it, shows the same.
+    void check_recovery() {
+        const std::size_t cut = random_.below(driver_.journal.size() + 1);
+        LiveStateModel database;
+        for (std::size_t i = 0; i < cut; ++i)
+            database.apply(driver_.journal[i]);
+        BrokerCore from_database(driver_.config_, 1);
+        from_database.restore(database.state());
+        for (std::size_t i = cut; i < driver_.journal.size(); ++i) {
+            from_database.apply(driver_.journal[i]);
+        }
+        from_database.started(driver_.time);
+        from_database.check_invariants();
+        const BrokerCore from_journal = driver_.replayed();
+        const std::vector<SessionId> ids = driver_.core.match("", 100'000);
+        ASSERT_EQ(from_journal.match("", 100'000), ids);
+        ASSERT_EQ(from_database.match("", 100'000), ids);
+        ASSERT_EQ(from_database.head(), driver_.core.head());
+        for (const SessionId& id : ids) {
+            const std::string live = essence(driver_.view(id));
+            ASSERT_EQ(essence(*from_journal.view(id, driver_.time)), live);
+            // Whether a worker is unreachable is noted anew after a start from the database.
+            if (live.find("unreachable") != std::string::npos ||
+                live.find(" is lost") != std::string::npos)
+                continue;
+            ASSERT_EQ(essence(*from_database.view(id, driver_.time)), live);
+        }
+    }
+
+    const Oracle& oracle() const { return oracle_; }
+    std::string digest() const {
+        std::string text;
+        for (const Record& record : driver_.journal) {
+            text += std::string(name(record.body));
+            if (const SessionId* id = session_of(record.body)) text += id->str();
+        }
+        return text;
+    }
+    bool is_empty() const { return driver_.core.match("", 1).empty(); }
+
+  private:
+    struct Site {
+        FakeWorker worker;
+        std::uint64_t peer = 0;      // 0: not connected
+        std::vector<Push> arriving;  // on the way to it
+    };
+
+    void act() {
+        Site& site = workers_[random_.below(workers_.size())];
+        switch (random_.below(16)) {
+            case 0:
+            case 1:
+            case 2:
+                return submit();
+            case 3:
+                return kill();
+            case 4:
+            case 5:
+                return deliver_some(site);
+            case 6:
+                return site.worker.work(random_);
+            case 7:
+            case 8:
+                return report(site, shuffled(site.worker.outbox()));
+            case 9:
+            case 10:
+                return heartbeat(site);
+            case 11:
+                return pass_time();
+            case 12:
+                return connect(site);
+            case 13:
+                return disturb(site);
+            case 14:
+                return repeat_old();
+            default:
+                return site.worker.work(random_);
+        }
+    }
+
+    void submit() {
+        Submission submission = CoreDriver::submission(random_.below(2) == 0 ? "a" : "b");
+        submission.queue_anyway = true;
+        submission.priority = static_cast<int>(random_.below(5)) - 2;
+        submission.on_lost = static_cast<OnLost>(1 + random_.below(3));
+        if (random_.below(5) == 0)
+            submission.delay = seconds(static_cast<std::int64_t>(random_.below(60)));
+        if (random_.below(5) == 0)
+            submission.expires = seconds(1 + static_cast<std::int64_t>(random_.below(90)));
+        if (random_.below(4) == 0)
+            submission.origin = {"h", random_.below(2) == 0 ? "/r" : "/none"};
+        if (random_.below(4) == 0) submission.tags = {"t"};
+        if (random_.below(3) == 0) submission.key = "k" + std::to_string(random_.below(10));
+        const std::vector<SessionId> live = driver_.core.match("", 5);
+        if (!live.empty() && random_.below(5) == 0)
+            submission.parent = live[random_.below(live.size())];
+        SubmitEvent event;
+        event.caller = CoreDriver::caller(1);
+        event.items.push_back({submission, CoreDriver::hash(1), std::nullopt});
+        see(driver_.step(std::move(event)));
+    }
+
+    void kill() {
+        const std::vector<SessionId> live = driver_.core.match("", 50);
+        if (!live.empty()) see(driver_.kill(live[random_.below(live.size())], "x"));
+    }
+    void kill_all() {
+        for (const SessionId& id : driver_.core.match("", 10'000))
+            see(driver_.kill(id, "end"));
+    }
+
+    void deliver_some(Site& site) {
+        while (!site.arriving.empty() && random_.below(4) != 0) {
+            const std::size_t which = random_.below(site.arriving.size());
+            site.worker.receive(site.arriving[which]);
+            // Now and then it stays on its way and arrives again.
+            if (random_.below(8) == 0) continue;
+            site.arriving.erase(site.arriving.begin() + static_cast<std::ptrdiff_t>(which));
+        }
+    }
+    void deliver_all(Site& site) {
+        for (const Push& push : site.arriving)
+            site.worker.receive(push);
+        site.arriving.clear();
+    }
+
+    std::vector<Report> shuffled(std::vector<Report> reports) {
+        for (std::size_t i = reports.size(); i > 1; --i) {
+            std::swap(reports[i - 1], reports[random_.below(i)]);
+        }
+        return reports;
+    }
+
+    void report(Site& site, std::vector<Report> reports) {
+        if (site.peer == 0 || reports.empty()) return;
+        if (faults_) {
+            old_reports_.push_back({site.worker.name(), reports});
+            if (random_.below(6) == 0) return;
+        }
+        const Actions actions = driver_.step(
+            ReportEvent{CoreDriver::caller(site.peer), site.worker.name(), std::move(reports)});
+        see(actions);
+        if (CoreDriver::refusal(actions)) {
+            site.peer = 0;
+            return;
+        }
+        if (faults_ && random_.below(6) == 0) return;
+        for (const ReportAck& ack : CoreDriver::reply<ReportReply>(actions).acks) {
+            site.worker.acknowledged(ack);
+        }
+    }
+
+    void heartbeat(Site& site) {
+        if (site.peer == 0) return;
+        HeartbeatEvent event{CoreDriver::caller(site.peer), site.worker.name(), {}};
+        event.heartbeat.attempts = site.worker.inventory();
+        if (faults_ && random_.below(10) == 0) {
+            event.heartbeat.slots = static_cast<std::uint32_t>(1 + random_.below(4));
+        }
+        const Actions actions = driver_.step(std::move(event));
+        see(actions);
+        if (CoreDriver::refusal(actions)) {
+            site.peer = 0;
+            return;
+        }
+        if (faults_ && random_.below(6) == 0) return;
+        for (const StopOrder& order : CoreDriver::reply<HeartbeatReply>(actions).stops) {
+            site.worker.stop(order);
+        }
+    }
+
+    void connect(Site& site) {
+        site.peer = ++last_peer_;
+        site.arriving.clear();
+        const Actions actions = driver_.hello(site.worker.hello(), site.peer);
+        see(actions);
+        if (CoreDriver::refusal(actions)) site.peer = 0;
+    }
+
+    void pass_time() {
+        const std::vector<std::int64_t> leaps = {0, 1, 5, 10, 44, 45, 100, 600};
+        driver_.advance(seconds(leaps[random_.below(leaps.size())]));
+        if (random_.below(10) == 0) driver_.time.wall -= seconds(3000);
+        if (random_.below(10) == 0) driver_.time.wall += seconds(7000);
+        see(driver_.tick(random_.below(4) == 0 ? seconds(30) : Duration(0)));
+    }
+
+    void disturb(Site& site) {
+        switch (random_.below(6)) {
+            case 0:
+                site.worker.restart();
+                return connect(site);
+            case 1:
+                if (site.peer != 0) see(driver_.goodbye(site.worker.name().str(), site.peer));
+                site.peer = 0;
+                return;
+            case 2:
+                if (random_.below(4) == 0) site.worker.wipe(++last_state_, random_.below(2) == 0);
+                site.peer = 0;
+                return;
+            case 3:
+                return restart_broker();
+            default:
+                site.peer = 0;
+                site.arriving.clear();
+        }
+    }
+
+    void restart_broker() {
+        check_recovery();
+        driver_.core = driver_.replayed();
+        for (Site& site : workers_) {
+            site.peer = 0;
+            site.arriving.clear();
+        }
+    }
+
+    // A report that was acknowledged, or overtaken, long ago arrives once more.
+    void repeat_old() {
+        if (old_reports_.empty()) return;
+        const auto& [name, reports] = old_reports_[random_.below(old_reports_.size())];
+        for (const Site& site : workers_) {
+            if (site.worker.name() != name || site.peer == 0) continue;
+            see(driver_.step(ReportEvent{CoreDriver::caller(site.peer), name, reports}));
+        }
+    }
+
+    void see(const Actions& actions) {
+        for (const Record& record : actions.records)
+            oracle_.see(record);
+        for (const Outgoing& out : actions.outgoing) {
+            const auto* push = std::get_if<SendPush>(&out);
+            if (push == nullptr) continue;
+            if (faults_ && random_.below(8) == 0) continue;
+            for (Site& site : workers_) {
+                if (site.peer == push->peer.value) site.arriving.push_back(push->body);
+            }
+        }
+    }
+
+    Random random_;
+    CoreDriver driver_;
+    Oracle oracle_;
+    std::vector<Site> workers_;
+    std::vector<std::pair<WorkerName, std::vector<Report>>> old_reports_;
+    std::uint64_t last_peer_ = 100;
+    std::uint64_t last_state_ = 0;
+    bool faults_ = true;
+};
+
+class Model : public ::testing::TestWithParam<std::uint64_t> {};
+
+TEST_P(Model, SafeUnderFaultsAndDoneAfterThem) {
+    World world(GetParam());
+    world.run_with_faults(1500);
+    ASSERT_FALSE(HasFatalFailure()) << "seed " << GetParam();
+    world.check_recovery();
+    ASSERT_FALSE(HasFatalFailure()) << "seed " << GetParam();
+    world.heal();
+    ASSERT_FALSE(HasFatalFailure()) << "seed " << GetParam();
+    EXPECT_TRUE(world.is_empty()) << "seed " << GetParam();
+    EXPECT_EQ(world.oracle().closed(), world.oracle().created()) << "seed " << GetParam();
+    EXPECT_GT(world.oracle().created(), 100u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, Model, ::testing::Range<std::uint64_t>(1, 41));
+
+TEST(ModelSeeds, OneSeedIsOneHistory) {
+    World first(7);
+    World second(7);
+    first.run_with_faults(800);
+    second.run_with_faults(800);
+    EXPECT_EQ(first.digest(), second.digest());
+}
+
+}  // namespace
+}  // namespace iw::broker
