@@ -60,6 +60,7 @@ class AttemptFixture : public testing::Test {
   protected:
     // `name`: of the state folder, below the test's own folder.
     void open(const std::string& name) {
+        end_server();
         state_ = dir_.path(name);
         root_ = dir_.path("project");
         ASSERT_TRUE(io::make_folders(state_, 0700).ok());
@@ -79,11 +80,13 @@ class AttemptFixture : public testing::Test {
     }
     void SetUp() override { open("state"); }
 
+    void end_server() {
+        if (server_ <= 0) return;
+        ::kill(server_, SIGKILL);
+        EXPECT_TRUE(wait_until([&] { return !is_alive(server_); }, kCap));
+    }
     void TearDown() override {
-        if (server_ > 0) {
-            ::kill(server_, SIGKILL);
-            wait_until([&] { return !is_alive(server_); }, kCap);
-        }
+        end_server();
         for (const SessionId& session : sessions_) {
             EXPECT_TRUE(wait_until([&] { return marked_processes(session).empty(); }, kCap))
                 << session.str() << " left a process";

@@ -46,6 +46,8 @@ int write_exit(AttemptStore& store, const AttemptRef& attempt, const ExitRecord&
             return 0;
         }
         if (tries == 0) say("cannot write the exit record, trying on: " + written.error().message);
+        if (!io::exists(store.folder(attempt)))
+            break;  // somebody removed the state: nobody waits for it
         ::poll(nullptr, 0, kExitRecordPauseMs);
     }
     return kExitIo;

@@ -21,6 +21,11 @@ constexpr Duration kKillMax{10'000};  // after this, what does not die is stuck 
 constexpr Duration kKillAgain{1'000};
 constexpr Duration kLookAgain{20};  // escaped processes are no children: their end sends no signal
 
+// A terminal that has closed already answers with EIO, anything that never was one otherwise.
+bool is_terminal(int fd) {
+    return ::isatty(fd) == 1 || errno == EIO;
+}
+
 std::string variable(const LaunchPlan& plan, const char* name) {
     const auto found = plan.environment.find(name);
     return found != plan.environment.end() ? found->second : "";
@@ -35,7 +40,7 @@ Supervisor::Supervisor(const AttemptStore& store, const LaunchPlan& plan, io::Si
       signals_(signals),
       agent_(agent),
       launcher_(::getpid()),
-      has_terminal_(::isatty(STDOUT_FILENO) == 1),
+      has_terminal_(is_terminal(STDOUT_FILENO)),
       mark_{.session = variable(plan, "IW_SESSION_ID"), .attempt = variable(plan, "IW_ATTEMPT")} {}
 
 AgentEnd Supervisor::run() {

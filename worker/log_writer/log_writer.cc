@@ -152,11 +152,12 @@ int write_log(const std::string& state_folder, const std::string& attempt_name, 
             LogWriter::Options{.folder = plan->workspace, .bytes_max = plan->log_bytes_max});
     drain(input, writer);
     if (writer) writer->sync();
-    if (!store || !io::exists(store->folder(*attempt))) return kExitIo;
+    if (!store) return kExitIo;
     for (int tries = 0; tries < kRecordTries; ++tries) {
         const Status written = store->write_log_done(*attempt, writer ? writer->bytes_seen() : 0,
                                                      writer ? writer->bytes_kept() : 0);
         if (written) return 0;
+        if (!io::exists(store->folder(*attempt))) break;  // nobody waits for it
         ::poll(nullptr, 0, kRecordPauseMs);
     }
     return kExitIo;
