@@ -73,8 +73,7 @@ int BrokerServer::run() {
     return exit_code_;
 }
 
-// ---- One turn
-// -------------------------------------------------------------------------------------------
+// ---- One turn ----------------------------------------------------------------------------------
 
 void BrokerServer::turn(const std::vector<io::RouterSocket::Message>& messages) {
     turn_.begin(io::now());
@@ -208,8 +207,7 @@ void BrokerServer::log_transitions() {
     }
 }
 
-// ---- Around the turns
-// -----------------------------------------------------------------------------------
+// ---- Around the turns --------------------------------------------------------------------------
 
 void BrokerServer::ping_watchdog() {
     if (!watchdog_at_ || io::steady_now() < *watchdog_at_) return;

@@ -40,8 +40,7 @@ DatabaseThread::~DatabaseThread() {
     thread_.join();
 }
 
-// ---- The loop's side
-// ------------------------------------------------------------------------------------
+// ---- The loop's side ---------------------------------------------------------------------------
 
 Error DatabaseThread::disk_full() {
     return make_error(
@@ -109,8 +108,7 @@ std::optional<Error> DatabaseThread::failure() {
     return failure_;
 }
 
-// ---- The thread's side
-// ----------------------------------------------------------------------------------
+// ---- The thread's side -------------------------------------------------------------------------
 
 void DatabaseThread::run() {
     while (take_work()) {

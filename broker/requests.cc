@@ -55,8 +55,7 @@ bool Requests::is_crowded(const Requester& who, const Needs& needs) {
     return true;
 }
 
-// ---- From a peer
-// ----------------------------------------------------------------------------------------
+// ---- From a peer -------------------------------------------------------------------------------
 
 void Requests::handle(const Peer& peer, std::string_view frame) {
     Requester who{.to = {.peer = peer.id, .request = {}, .verb = {}, .inner = {}},
@@ -132,8 +131,7 @@ void Requests::pass_worker(const Peer& peer, const Requester& who, Request reque
     parts_.turn.step(parts_.core, who, GoodbyeEvent{.caller = caller, .worker = worker}, {});
 }
 
-// ---- Hello
-// ----------------------------------------------------------------------------------------------
+// ---- Hello -------------------------------------------------------------------------------------
 
 void Requests::hello(const Requester& who, const HelloRequest& request) {
     if (auto refused = check_versions(request))
@@ -167,8 +165,7 @@ void Requests::hello_worker(const Requester& who, const HelloRequest& request) {
     parts_.turn.step(parts_.core, who, std::move(event), welcome);
 }
 
-// ---- From inside a session
-// ------------------------------------------------------------------------------
+// ---- From inside a session ---------------------------------------------------------------------
 
 void Requests::relay(const Requester& outer, const RelayRequest& request) {
     Requester who{.to = outer.to,

@@ -35,8 +35,7 @@ struct Submissions::RetrySource {
 Submissions::Submissions(Parts parts, Storage storage, KeyFilter keys)
     : parts_(parts), storage_(std::move(storage)), keys_(std::move(keys)) {}
 
-// ---- Refusing
-// -------------------------------------------------------------------------------------------
+// ---- Refusing ----------------------------------------------------------------------------------
 
 std::optional<ErrorReply> Submissions::refusal() {
     if (shutting_down_) {
@@ -68,8 +67,7 @@ bool Submissions::is_storage_low() {
     return free_bytes_ < storage_.reserve;
 }
 
-// ---- Submit
-// ---------------------------------------------------------------------------------------------
+// ---- Submit ------------------------------------------------------------------------------------
 
 SubmitEvent::Item Submissions::make_item(const Requester& who, Submission submission) {
     // Which session asks is vouched for by its worker; what the request says about it is not.
@@ -178,8 +176,7 @@ bool Submissions::is_unapplied(std::uint64_t digest) {
     return unapplied_.contains(digest);
 }
 
-// ---- Retry
-// ----------------------------------------------------------------------------------------------
+// ---- Retry -------------------------------------------------------------------------------------
 
 Result<Submissions::RetrySource> Submissions::find_retry_source(Database& database,
                                                                 const std::string& id) {

@@ -160,8 +160,7 @@ TEST_F(BrokerRequests, RetryMakesANewSessionOfAnEndedOne) {
     EXPECT_EQ(repeated->id, made->id);
 }
 
-// ---- Idempotency
-// ----------------------------------------------------------------------------------------
+// ---- Idempotency -------------------------------------------------------------------------------
 
 TEST_F(BrokerRequests, SameKeySameSessionAlsoAfterAKill9) {
     const SessionId id = submit("helper", "once");
@@ -236,8 +235,7 @@ TEST_F(BrokerRequests, ItemsOfABatchAreDecidedEach) {
     EXPECT_EQ(reply->sessions[3].error->code, ErrorCode::idem_mismatch);
 }
 
-// ---- Sessions of the connection
-// -------------------------------------------------------------------------
+// ---- Sessions of the connection ----------------------------------------------------------------
 
 TEST_F(BrokerRequests, NothingWithoutHello) {
     TestPeer stranger(context_, broker_.endpoint());
@@ -286,8 +284,7 @@ TEST_F(BrokerRequests, OtherVersionsAndRolesAreRefused) {
     }
 }
 
-// ---- Bad input
-// ------------------------------------------------------------------------------------------
+// ---- Bad input ---------------------------------------------------------------------------------
 
 struct BadInput {
     const char* name;
@@ -386,8 +383,7 @@ TEST_F(BrokerRequests, OverlongMessageIsNotAnsweredButHarmless) {
     EXPECT_TRUE(peer_.call<WorkersReply>(WorkersRequest{}).ok());
 }
 
-// ---- Events
-// ---------------------------------------------------------------------------------------------
+// ---- Events ------------------------------------------------------------------------------------
 
 TEST_F(BrokerRequests, EventsFollowACursor) {
     const SessionId id = submit("helper", "k");
@@ -475,8 +471,24 @@ TEST_F(BrokerRequests, TooManyLongPollsOfOnePeerAreRefused) {
     EXPECT_EQ(refused->retry, Duration(1'000));
 }
 
-// ---- Ending
-// ---------------------------------------------------------------------------------------------
+// ---- Storage -----------------------------------------------------------------------------------
+
+TEST(BrokerStorage, SubmissionsAreRefusedBelowTheReserve) {
+    TestBroker broker("");
+    const std::string text = "[broker]\nsegment_size = 16777216\nstorage_reserve = 1099511627776\n";
+    ASSERT_TRUE(io::write_file(broker.config(), text, 0600, io::Sync::none).ok());
+    broker.start();
+    io::Context context;
+    TestPeer peer(context, broker.endpoint());
+    ASSERT_TRUE(peer.hello().ok()) << broker.process().log_text();
+    const auto refused = submit_one(peer, make_submission("helper", "x", "k"));
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code, ErrorCode::storage_low);
+    EXPECT_GT(peer.refusal().retry, Duration(0));
+    EXPECT_TRUE(peer.call<ListReply>(ListRequest{}).ok());
+}
+
+// ---- Ending ------------------------------------------------------------------------------------
 
 TEST_F(BrokerRequests, TermAnswersWhoWaitsAndEndsClean) {
     const SessionId id = submit("helper", "k");
