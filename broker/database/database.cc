@@ -66,7 +66,7 @@ class SqliteDatabase final : public Database {
     Status load_workers(LiveState& state);
     Result<std::optional<SessionRow>> find_row(const SessionId& id);
     // The text or bytes beside a session, in a table of their own.
-    Result<std::optional<std::string>> find_text(Statement& find, Seq number);
+    Result<std::optional<std::string>> find_text(Statement& find, const SessionId& id);
     // The whole of one call in one transaction.
     Status in_transaction(const std::function<Status()>& work);
     Result<int> prune_events(WallTime before);
@@ -99,8 +99,10 @@ Status SqliteDatabase::prepare() {
     const std::pair<Statement*, std::string> statements[] = {
         {&write_meta_, "UPDATE meta SET applied = ?, id_second = ?, events_after = ?"},
         {&find_session_, find + "WHERE s.id = ?"},
-        {&find_prompt_, "SELECT prompt FROM prompts WHERE session = ?"},
-        {&find_result_, "SELECT result FROM results WHERE session = ?"},
+        {&find_prompt_,
+         "SELECT p.prompt FROM sessions s JOIN prompts p ON p.session = s.number WHERE s.id = ?"},
+        {&find_result_,
+         "SELECT r.result FROM sessions s JOIN results r ON r.session = s.number WHERE s.id = ?"},
         {&find_key_,
          "SELECT s.id, k.body_hash FROM keys k JOIN sessions s ON s.number = k.session "
          "WHERE k.principal = ? AND k.key = ?"},
@@ -204,11 +206,11 @@ Result<bool> SqliteDatabase::prune(WallTime now) {
         if (!step) return step;
         step = count(prune_rows("DELETE FROM sessions WHERE number IN " + due, sessions_before));
         if (!step) return step;
-        return count(
-            prune_rows("DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE "
-                       "time < ? ORDER BY seq LIMIT " +
-                           std::to_string(kPruneRows) + ")",
-                       sessions_before));
+        return count(prune_rows(
+            "DELETE FROM audit WHERE seq IN (SELECT seq FROM (SELECT seq, time FROM audit "
+            "ORDER BY seq LIMIT " +
+                std::to_string(kPruneRows) + ") WHERE time < ?)",
+            sessions_before));
     });
     if (!done) {
         meta_ = before;
@@ -318,9 +320,9 @@ Result<std::optional<SessionRow>> SqliteDatabase::find_row(const SessionId& id) 
     return std::optional(read_session(find_session_, 0));
 }
 
-Result<std::optional<std::string>> SqliteDatabase::find_text(Statement& find, Seq number) {
+Result<std::optional<std::string>> SqliteDatabase::find_text(Statement& find, const SessionId& id) {
     const sqlite::ResetLater reset_later(find);
-    find.bind_all(number);
+    find.bind_all(id);
     const Result<bool> row = find.step();
     if (!row) return row.error();
     if (!*row) return std::optional<std::string>();
@@ -359,10 +361,7 @@ Result<EventsReply> SqliteDatabase::events(const EventsRequest& request) {
 }
 
 Result<std::optional<std::string>> SqliteDatabase::prompt(const SessionId& id) {
-    const Result<std::optional<SessionRow>> row = find_row(id);
-    if (!row) return row.error();
-    if (!*row) return std::optional<std::string>();
-    return find_text(find_prompt_, (*row)->number);
+    return find_text(find_prompt_, id);
 }
 
 Result<std::optional<ResultReply>> SqliteDatabase::result(const SessionId& id) {
@@ -371,7 +370,7 @@ Result<std::optional<ResultReply>> SqliteDatabase::result(const SessionId& id) {
     if (!*row) return std::optional<ResultReply>();
     ResultReply reply;
     reply.session = make_view(**row);
-    Result<std::optional<std::string>> bytes = find_text(find_result_, (*row)->number);
+    Result<std::optional<std::string>> bytes = find_text(find_result_, id);
     if (!bytes) return bytes.error();
     // Not before the session is final: an outcome on its way is nobody's to see.
     reply.held = bytes->has_value() && is_final((*row)->status);
@@ -383,7 +382,7 @@ Result<std::optional<Submission>> SqliteDatabase::submission(const SessionId& id
     Result<std::optional<SessionRow>> row = find_row(id);
     if (!row) return row.error();
     if (!*row) return std::optional<Submission>();
-    Result<std::optional<std::string>> prompt = find_text(find_prompt_, (*row)->number);
+    Result<std::optional<std::string>> prompt = find_text(find_prompt_, id);
     if (!prompt) return prompt.error();
     Submission submission = std::move((*row)->session.submission);
     submission.prompt = std::move(*prompt).value_or("");

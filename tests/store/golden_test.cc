@@ -1,0 +1,81 @@
+// Files of this and of every earlier version are read for ever: the ones beside this test were
+// written once and are never written again (tests/store/golden/README.md).
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "broker/journal/segment.h"
+#include "tests/store/store_support.h"
+
+namespace iw::broker {
+namespace {
+
+using test::every_kind;
+using test::must_open;
+using test::small_journal;
+using test::TempDir;
+using test::texts_of;
+
+const std::string kGolden = std::string(IW_SOURCE_DIR) + "/tests/store/golden";
+
+// A golden segment is kept without the zeros behind its last unit.
+std::string filled_up(std::string bytes, std::size_t size) {
+    EXPECT_LE(bytes.size(), size);
+    bytes.resize(size, '\0');
+    return bytes;
+}
+
+TEST(Golden, JournalOfVersion1IsRead) {
+    const TempDir dir;
+    ASSERT_TRUE(io::make_folders(dir.path("journal"), 0700).ok());
+    test::spill(dir.path("journal/0000000000000001.segment"),
+                filled_up(test::slurp(kGolden + "/journal-1.segment"), test::kSmallSegment));
+    auto journal = must_open(small_journal(dir.path("journal")));
+    ASSERT_NE(journal, nullptr);
+    EXPECT_EQ(texts_of(test::read_all(*journal, 0)), texts_of(every_kind()));
+}
+
+TEST(Golden, DatabaseOfVersion1IsRead) {
+    const TempDir dir;
+    test::spill(dir.path("broker.db"), test::slurp(kGolden + "/database-1.db"));
+    auto database = must_open(DatabaseOptions{.file = dir.path("broker.db")});
+    ASSERT_NE(database, nullptr);
+    const std::size_t count = every_kind().size();
+    EXPECT_EQ(database->applied(), count);
+    EXPECT_EQ((*database->session(test::session_id(7)))->status, SessionStatus::killed);
+    EXPECT_EQ(**database->prompt(test::session_id(7)), test::full_created(7).submission.prompt);
+    test::must_apply(*database, std::vector{test::record(count + 1, test::created(8))});
+    database.reset();
+
+    auto fresh = must_open(DatabaseOptions{.file = dir.path("fresh.db")});
+    test::must_apply(*fresh, every_kind());
+    test::must_apply(*fresh, std::vector{test::record(count + 1, test::created(8))});
+    fresh.reset();
+    EXPECT_EQ(test::dump_database(dir.path("broker.db")),
+              test::dump_database(dir.path("fresh.db")));
+}
+
+// Makes the files of the version that is being built, in the folder that IW_WRITE_GOLDEN names; for
+// the day on which a format changes.
+TEST(Golden, WriteFiles) {
+    const char* folder = std::getenv("IW_WRITE_GOLDEN");
+    if (folder == nullptr) GTEST_SKIP() << "IW_WRITE_GOLDEN is not set";
+    const TempDir dir;
+    {
+        auto journal = must_open(small_journal(dir.path("journal")));
+        for (const Record& each : every_kind()) {
+            ASSERT_TRUE(journal->commit({&each, 1}).ok());
+        }
+        auto database = must_open(DatabaseOptions{.file = dir.path("broker.db")});
+        test::must_apply(*database, every_kind());
+        ASSERT_TRUE(database->sync().ok());
+    }
+    std::string bytes = test::slurp(test::segments_in(dir.path("journal")).front());
+    bytes.resize((bytes.find_last_not_of('\0') / kUnitAlign + 1) * kUnitAlign);
+    test::spill(std::string(folder) + "/journal.segment", bytes);
+    test::spill(std::string(folder) + "/database.db", test::slurp(dir.path("broker.db")));
+}
+
+}  // namespace
+}  // namespace iw::broker
