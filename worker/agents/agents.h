@@ -103,4 +103,9 @@ struct Judgement {
 };
 Judgement judge(SuccessRule rule, int exit_code, bool has_result, std::string_view output_tail);
 
+// The last `bytes_max` bytes of the terminal's output in a workspace, read over the seam between
+// output.log.1 and output.log: an agent's last event may stand across it. Empty when there is no
+// log; links are not followed.
+std::string output_tail(const std::string& workspace, std::size_t bytes_max);
+
 }  // namespace iw::worker

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "common/base/text.h"
+#include "tests/support/temp_dir.h"
 #include "worker/agents/agents.h"
 
 namespace iw::worker {
@@ -80,6 +83,22 @@ TEST(Judge, LongWordsAreCutAtACharacter) {
               "{\"type\":\"result\",\"is_error\":true,\"result\":\"" + words + "\"}");
     EXPECT_LT(judgement.reason.size(), 400u);
     EXPECT_TRUE(is_utf8(judgement.reason));
+}
+
+TEST(Judge, ReadsOverTheSeamOfALog) {
+    const test::TempDir dir;
+    const std::string seam =
+        "[output.log rotated: 9 bytes of earlier output are in output.log.1, 0 bytes are gone]\n";
+    EXPECT_EQ(output_tail(dir.path(), 100), "");
+    std::ofstream(dir.path("output.log")) << "plain\n";
+    EXPECT_EQ(output_tail(dir.path(), 100), "plain\n");
+    EXPECT_EQ(output_tail(dir.path(), 3), "in\n");
+    std::ofstream(dir.path("output.log.1")) << "{\"type\":\"result\",\"is_";
+    std::ofstream(dir.path("output.log")) << seam << "error\":false}\n";
+    EXPECT_EQ(output_tail(dir.path(), 1000), "{\"type\":\"result\",\"is_error\":false}\n");
+    EXPECT_TRUE(judge(SuccessRule::claude_json, 0, false, output_tail(dir.path(), 1000)).success);
+    // Only the end of the second file fits: its seam is out of sight, and so is the first file.
+    EXPECT_EQ(output_tail(dir.path(), 8), ":false}\n");
 }
 
 TEST(Judge, DeepNestingEndsNothing) {
