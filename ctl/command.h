@@ -22,7 +22,7 @@ using Runner = std::function<int(Context&)>;
 struct Command {
     std::string name;     // "submit"
     std::string group;    // heading in the help: one of the kGroup names below
-    std::string summary;  // one line, no full stop
+    std::string summary;  // one line, begins with a capital, no full stop
     std::string details;  // examples and exit codes, the end of `ictl help NAME`
     // Adds options to the command's own parser and returns what runs with them. The options live as
     // long as the returned function.

@@ -116,7 +116,7 @@ class CommandParser {
         runner_ = command.declare(*below_);
     }
 
-    std::string help() const { return below_->help("ictl " + command_.name + " "); }
+    std::string help() const { return below_->help("ictl"); }
 
     int run(const std::vector<std::string>& arguments, const Terminal& terminal) {
         try {

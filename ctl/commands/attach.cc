@@ -9,8 +9,9 @@ namespace iw::ctl {
 namespace {
 
 constexpr const char* kDetails =
-    R"(Enters the session's tmux on this host. Ctrl+B D leaves it running. A session that still waits is waited for
-(Ctrl+C leaves it queued); one that has ended shows its status and the end of its log.
+    R"(Enters the session's tmux on this host. Ctrl+B D leaves it running. A session that still
+waits is waited for (Ctrl+C leaves it queued); one that has ended shows its status and the
+end of its log.
 
 Examples:
   ictl attach $ID
@@ -42,7 +43,7 @@ Runner declare(CLI::App& app) {
 Command attach_command() {
     return {.name = "attach",
             .group = kGroupSessions,
-            .summary = "enter a session's terminal",
+            .summary = "Enter a session's terminal",
             .details = kDetails,
             .declare = declare};
 }

@@ -11,7 +11,8 @@ namespace iw::ctl {
 namespace {
 
 constexpr const char* kDetails =
-    R"(Prints a completion script for a shell: commands, options, statuses, and the ids of sessions.
+    R"(Prints a completion script for a shell: commands, options, statuses, and the ids of
+sessions.
 
 Examples:
   source <(ictl completion bash)
@@ -200,7 +201,7 @@ Runner declare(CLI::App& app) {
 Command completion_command() {
     return {.name = "completion",
             .group = kGroupSelf,
-            .summary = "print a completion script for a shell",
+            .summary = "Print a completion script for a shell",
             .details = kDetails,
             .declare = declare};
 }

@@ -12,9 +12,9 @@ namespace iw::ctl {
 namespace {
 
 constexpr const char* kDetails =
-    R"(`show` prints the settings of ictl as they hold now, with --origin also where each comes from: a flag, the
-environment (IW_CFG_...), ~/.config/native-orchestrator/ictl.toml, the same below /etc, or the default.
-`check` reads them all and says whether they are right.
+    R"(`show` prints the settings of ictl as they hold now, with --origin also where each comes
+from: a flag, the environment (IW_CFG_...), ~/.config/native-orchestrator/ictl.toml, the
+same below /etc, or the default. `check` reads them all and says whether they are right.
 
 Examples:
   ictl config show --origin
@@ -86,7 +86,7 @@ Runner declare(CLI::App& app) {
 Command config_command() {
     return {.name = "config",
             .group = kGroupSelf,
-            .summary = "show or check the settings of ictl",
+            .summary = "Show or check the settings of ictl",
             .details = kDetails,
             .declare = declare};
 }

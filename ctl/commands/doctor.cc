@@ -21,8 +21,8 @@ namespace iw::ctl {
 namespace {
 
 constexpr const char* kDetails =
-    R"(Checks what ictl and the fleet need here: project, folders, tmux, broker, workers, disk, sockets, state
-folder, locale. Each line says ok, warn or fail, and what to do.
+    R"(Checks what ictl and the fleet need here: project, folders, tmux, broker, workers, disk,
+sockets, state folder, locale. Each line says ok, warn or fail, and what to do.
 
 Exit codes: 0 nothing failed (warnings may stand); 1 something failed.
 )";
@@ -40,6 +40,13 @@ CheckLine warn(const std::string& name, const std::string& text, const std::stri
 }
 CheckLine fail(const std::string& name, const std::string& text, const std::string& next) {
     return {.name = name, .state = "fail", .text = text, .next_step = next};
+}
+
+// A message that says itself what to do is taken apart.
+CheckLine fail(const std::string& name, const Error& error, const std::string& next) {
+    const std::size_t own = error.message.find(": run ");
+    if (own == std::string::npos) return fail(name, error.message, next);
+    return fail(name, error.message.substr(0, own), error.message.substr(own + 2));
 }
 
 std::string megabytes(std::uint64_t bytes) {
@@ -162,7 +169,7 @@ void check_workers(BrokerClient& broker, const std::string& root, std::vector<Ch
 void check_broker(Context& context, const std::string& root, std::vector<CheckLine>& lines) {
     const Result<std::string> endpoint = context.endpoint();
     if (!endpoint) {
-        lines.push_back(fail("broker", endpoint.error().message, "run `ictl up` in your project"));
+        lines.push_back(fail("broker", endpoint.error(), "run `ictl up` in your project"));
         return;
     }
     const Status usable = io::check_endpoint(*endpoint);
@@ -178,7 +185,7 @@ void check_broker(Context& context, const std::string& root, std::vector<CheckLi
     }
     const Result<WelcomeReply> welcome = (*broker)->welcome();
     if (!welcome) {
-        lines.push_back(fail("broker", welcome.error().message, "run `ictl up` in your project"));
+        lines.push_back(fail("broker", welcome.error(), "run `ictl up` in your project"));
         return;
     }
     const std::string text = welcome->software + ", protocol " + std::to_string(welcome->protocol) +
@@ -250,7 +257,7 @@ Runner declare(CLI::App& app) {
 Command doctor_command() {
     return {.name = "doctor",
             .group = kGroupFleet,
-            .summary = "check what the fleet needs here",
+            .summary = "Check what the fleet needs here",
             .details = kDetails,
             .declare = declare};
 }

@@ -15,16 +15,18 @@ namespace iw::ctl {
 namespace {
 
 constexpr const char* kDetails =
-    R"(Stops sessions with all they started, and returns when they are stopped. Asks first on a terminal; without
-one --force is needed, and takes full ids only. With filters instead of ids: every unfinished session that
-matches. The wish is kept by the broker until it is done, also while a host is away.
+    R"(Stops sessions with all they started, and returns when they are stopped. Asks first on a
+terminal; without one --force is needed, and takes full ids only. With filters instead of
+ids: every unfinished session that matches. The wish is kept by the broker until it is done,
+also while a host is away.
 
 Examples:
   ictl kill $ID --force --reason "wrong branch"
   ictl kill --agent claude --status CREATED --force
 
-Exit codes: 0 stopped, or it had ended already; 1 answered no; 2 not confirmed within 60s (the wish stays);
-4 no such session; 64 wrong arguments, no terminal to ask on; 69 no broker; 75 repeat; 77 denied.
+Exit codes: 0 stopped, or it had ended already; 1 answered no; 2 not confirmed within 60s
+(the wish stays); 4 no such session; 64 wrong arguments, no terminal to ask on; 69 no
+broker; 75 repeat; 77 denied.
 )";
 
 struct Options {
@@ -140,7 +142,7 @@ Runner declare(CLI::App& app) {
 Command kill_command() {
     return {.name = "kill",
             .group = kGroupSessions,
-            .summary = "stop sessions",
+            .summary = "Stop sessions",
             .details = kDetails,
             .declare = declare};
 }

@@ -17,9 +17,10 @@ namespace iw::ctl {
 namespace {
 
 constexpr const char* kDetails =
-    R"(Lists the project's sessions, oldest first; without a project everybody's. Those that ended and whose
-workspace was moved away are left out unless --all is given. The last column is the host of what runs, or why
-a session waits or how it ended. --json prints {"sessions": [...], "seq": N}; seq is a cursor for events.
+    R"(Lists the project's sessions, oldest first; without a project everybody's. Those that ended
+and whose workspace was moved away are left out unless --all is given. The last column is
+the host of what runs, or why a session waits or how it ended. --json prints {"sessions":
+[...], "seq": N}; seq is a cursor for events.
 
 Examples:
   ictl list
@@ -81,7 +82,7 @@ Runner declare(CLI::App& app) {
 Command list_command() {
     return {.name = "list",
             .group = kGroupSessions,
-            .summary = "list sessions",
+            .summary = "List sessions",
             .details = kDetails,
             .declare = declare};
 }

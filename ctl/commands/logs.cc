@@ -18,15 +18,15 @@ namespace iw::ctl {
 namespace {
 
 constexpr const char* kDetails =
-    R"(Prints what the session's terminal showed, without control sequences unless --raw is given. -f follows it
-until the session has ended.
+    R"(Prints what the session's terminal showed, without control sequences unless --raw is given.
+-f follows it until the session has ended.
 
 Examples:
   ictl logs $ID -n 50
   ictl logs -f $ID
 
-Exit codes: 0; 1 there is no log, or it stands on another host; 4 no such session; 64 wrong arguments;
-69 no broker; 77 denied; 130 interrupted.
+Exit codes: 0; 1 there is no log, or it stands on another host; 4 no such session; 64 wrong
+arguments; 69 no broker; 77 denied; 130 interrupted.
 )";
 
 // The broker is asked this seldom: a session's own files tell its end on this host.
@@ -170,7 +170,7 @@ Runner declare(CLI::App& app) {
 Command logs_command() {
     return {.name = "logs",
             .group = kGroupSessions,
-            .summary = "print or follow a session's terminal output",
+            .summary = "Print or follow a session's terminal output",
             .details = kDetails,
             .declare = declare};
 }

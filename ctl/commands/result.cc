@@ -14,12 +14,14 @@ namespace iw::ctl {
 namespace {
 
 constexpr const char* kDetails =
-    R"(Prints result.json byte for byte as the agent wrote it (on a terminal without control characters).
+    R"(Prints result.json byte for byte as the agent wrote it (on a terminal without control
+characters).
 
 Examples:
   ictl result $ID | jq .findings
 
-Exit codes: 0; 1 there is none (yet); 4 no such session; 64 wrong arguments; 69 no broker; 77 denied.
+Exit codes: 0; 1 there is none (yet); 4 no such session; 64 wrong arguments; 69 no broker;
+77 denied.
 )";
 
 struct Options {
@@ -93,7 +95,7 @@ Runner declare(CLI::App& app) {
 Command result_command() {
     return {.name = "result",
             .group = kGroupSessions,
-            .summary = "print a session's result.json",
+            .summary = "Print a session's result.json",
             .details = kDetails,
             .declare = declare};
 }

@@ -14,7 +14,8 @@ namespace iw::ctl {
 namespace {
 
 constexpr const char* kDetails =
-    R"(Makes a new session with the same prompt and settings as one that has ended, and prints its id, one a line.
+    R"(Makes a new session with the same prompt and settings as one that has ended, and prints its
+id, one a line.
 
 Examples:
   ictl retry $ID
@@ -96,7 +97,7 @@ Runner declare(CLI::App& app) {
 Command retry_command() {
     return {.name = "retry",
             .group = kGroupSessions,
-            .summary = "run sessions that ended once more, as new ones",
+            .summary = "Run sessions that ended once more, as new ones",
             .details = kDetails,
             .declare = declare};
 }

@@ -16,13 +16,15 @@ namespace iw::ctl {
 namespace {
 
 constexpr const char* kDetails =
-    R"(ID is a full session id or a unique beginning of one. --json prints the fields of state.json.
+    R"(ID is a full session id or a unique beginning of one. --json prints the fields of
+state.json.
 
 Examples:
   ictl status 20251118-153042-grafana-agent
   ictl status 20251118-1530 --json | jq -r .status
 
-Exit codes: 0; 4 no such session; 64 wrong arguments or an ambiguous beginning; 69 no broker; 77 denied.
+Exit codes: 0; 4 no such session; 64 wrong arguments or an ambiguous beginning; 69 no
+broker; 77 denied.
 )";
 
 struct Options {
@@ -69,7 +71,7 @@ Runner declare(CLI::App& app) {
 Command status_command() {
     return {.name = "status",
             .group = kGroupSessions,
-            .summary = "show one session",
+            .summary = "Show one session",
             .details = kDetails,
             .declare = declare};
 }

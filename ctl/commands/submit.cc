@@ -14,8 +14,9 @@ namespace iw::ctl {
 namespace {
 
 constexpr const char* kDetails =
-    R"(The session's id is all that goes to standard output, so that ID=$(ictl submit ...) works. When it returns,
-the session is on the broker's disk and its files stand in docs/.scratch/sessions/<id>/.
+    R"(The session's id is all that goes to standard output, so that ID=$(ictl submit ...) works.
+When it returns, the session is on the broker's disk and its files stand in
+docs/.scratch/sessions/<id>/.
 
 Examples:
   ictl submit grafana-agent task.md
@@ -23,8 +24,9 @@ Examples:
   ictl submit claude task.md --priority high --timeout 2h --tag nightly --key build-17
   ictl submit claude task.md --attach
 
-Exit codes: 0 accepted; 64 wrong arguments or unknown agent; 66 the prompt cannot be used; 69 no broker;
-75 outcome unknown (repeat with the --key it names) or not now; 77 denied. With --wait: those of `wait`.
+Exit codes: 0 accepted; 64 wrong arguments or unknown agent; 66 the prompt cannot be used;
+69 no broker; 75 outcome unknown (repeat with the --key it names) or not now; 77 denied.
+With --wait: those of `wait`.
 )";
 
 struct Options {
@@ -223,7 +225,7 @@ Runner declare(CLI::App& app) {
 Command submit_command() {
     return {.name = "submit",
             .group = kGroupSessions,
-            .summary = "hand a prompt to an agent",
+            .summary = "Hand a prompt to an agent",
             .details = kDetails,
             .declare = declare};
 }

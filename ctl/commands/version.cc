@@ -46,7 +46,7 @@ Runner declare(CLI::App& app) {
 Command version_command() {
     return {.name = "version",
             .group = kGroupSelf,
-            .summary = "say what this program is",
+            .summary = "Say what this program is",
             .details = kDetails,
             .declare = declare};
 }

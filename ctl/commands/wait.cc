@@ -10,16 +10,18 @@ namespace iw::ctl {
 namespace {
 
 constexpr const char* kDetails =
-    R"(Waits for all of the sessions (default), any, or a number of them, and prints a line for each that ended.
-It is woken by the broker and polls nothing. Ctrl+C stops the waiting, not the sessions.
+    R"(Waits for all of the sessions (default), any, or a number of them, and prints a line for
+each that ended. It is woken by the broker and polls nothing. Ctrl+C stops the waiting, not
+the sessions.
 
 Examples:
   ictl wait $ID
   ictl wait $A $B $C --any --timeout 10m
   ictl wait $A $B --by-result && echo both succeeded
 
-Exit codes: the worst over those that ended of 0 completed, 1 failed, 2 killed, 3 lost or expired;
-4 no such session; 64 wrong arguments; 69 no broker; 77 denied; 124 timeout; 130 interrupted.
+Exit codes: the worst over those that ended of 0 completed, 1 failed, 2 killed, 3 lost or
+expired; 4 no such session; 64 wrong arguments; 69 no broker; 77 denied; 124 timeout; 130
+interrupted.
 )";
 
 struct Options {
@@ -76,7 +78,7 @@ Runner declare(CLI::App& app) {
 Command wait_command() {
     return {.name = "wait",
             .group = kGroupSessions,
-            .summary = "wait until sessions end",
+            .summary = "Wait until sessions end",
             .details = kDetails,
             .declare = declare};
 }

@@ -12,8 +12,8 @@ namespace iw::ctl {
 namespace {
 
 constexpr const char* kDetails =
-    R"(Lists the workers that the broker knows: state (up, unreachable, lost, away), slots in use and in all, and
-the agents they offer.
+    R"(Lists the workers that the broker knows: state (up, unreachable, lost, away), slots in use
+and in all, and the agents they offer.
 
 Examples:
   ictl workers --json | jq -r '.workers[].host'
@@ -43,7 +43,7 @@ Runner declare(CLI::App& app) {
 Command workers_command() {
     return {.name = "workers",
             .group = kGroupFleet,
-            .summary = "list the workers and what they offer",
+            .summary = "List the workers and what they offer",
             .details = kDetails,
             .declare = declare};
 }
