@@ -59,6 +59,19 @@ TEST_F(LauncherStop, KeepsTheAgentsOwnEnd) {
               ErrorCode::conflict);
 }
 
+TEST_F(LauncherStop, DecidesARaceOneWay) {
+    for (int i = 0; i < 8; ++i) {
+        const AttemptRef attempt =
+            start(script("while [ ! -e \"$IW_WORKSPACE/go\" ]; do :; done; exit 5"));
+        ASSERT_TRUE(wait_running(attempt));
+        std::ofstream(workspace(attempt) + "/go") << "go\n";
+        stop(attempt);
+        const worker::ExitRecord record = wait_end(attempt);
+        EXPECT_EQ(record.cause, record.stop_sent ? EndCause::stopped : EndCause::exited);
+        EXPECT_TRUE(record.stop_sent || record.exit_code == 5);
+    }
+}
+
 TEST_F(LauncherStop, TakesNoSignalForAStopWithoutARecord) {
     const AttemptRef attempt =
         start(script("echo ready > \"$IW_WORKSPACE/ready\"; while [ ! -e \"$IW_WORKSPACE/go\" ]; "

@@ -1,6 +1,12 @@
 // The private tmux server itself.
 
+#include <poll.h>
+#include <pty.h>
+#include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <algorithm>
 
 #include "tests/integration/attempt_fixture.h"
 
@@ -98,6 +104,50 @@ TEST_F(TmuxServer, KeepsItsSizeWhateverViews) {
     std::ofstream(root_ + "/go") << "go\n";
     wait_end(attempt);
     EXPECT_EQ(read_text(workspace(attempt) + "/size"), "50 200\n");
+}
+
+TEST_F(TmuxServer, LetsAViewerGoAgain) {
+    const AttemptRef attempt = start(script("echo welcome; sleep 1000"));
+    ASSERT_TRUE(wait_running(attempt));
+    const std::string target = "=iw-" + attempt.session.str();
+    const std::string socket = tmux_->socket();
+    int terminal = -1;
+    const pid_t viewer = ::forkpty(&terminal, nullptr, nullptr, nullptr);
+    if (viewer == 0) {
+        ::setenv("TERM", "xterm", 1);
+        ::unsetenv("TMUX");
+        ::execlp("tmux", "tmux", "-u", "-S", socket.c_str(), "attach", "-t", target.c_str(),
+                 nullptr);
+        ::_exit(127);
+    }
+    ASSERT_GT(viewer, 0);
+    std::string seen;
+    const auto read_screen = [&] {
+        pollfd readable{.fd = terminal, .events = POLLIN, .revents = 0};
+        char buffer[4096];
+        while (::poll(&readable, 1, 0) == 1 && (readable.revents & POLLIN) != 0) {
+            const ssize_t size = ::read(terminal, buffer, sizeof buffer);
+            if (size <= 0) break;
+            seen.append(buffer, static_cast<std::size_t>(size));
+        }
+        return seen.find("welcome") != std::string::npos;
+    };
+    EXPECT_TRUE(wait_until(read_screen, kCap));
+    EXPECT_TRUE(tmux_->list_sessions()->front().attached);
+    ASSERT_EQ(::write(terminal,
+                      "\x02"
+                      "d",
+                      2),
+              2);
+    int status = 0;
+    EXPECT_TRUE(wait_until(
+        [&] { return read_screen(), ::waitpid(viewer, &status, WNOHANG) == viewer; }, kCap));
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    ::close(terminal);
+    ASSERT_EQ(tmux_->list_sessions()->size(), 1u);
+    EXPECT_FALSE(tmux_->list_sessions()->front().attached);
+    stop(attempt);
+    wait_end(attempt);
 }
 
 TEST_F(TmuxServer, GetsItsSocketBack) {
