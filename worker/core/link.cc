@@ -11,7 +11,7 @@ namespace {
 
 // Nobody is connected: the transport reconnects by itself, so asking again soon is cheap.
 constexpr Duration kHelloPauseFirst{100};
-constexpr Duration kHelloPauseLast{5'000};
+constexpr Duration kHelloPauseLast{2'000};
 // Said hello over a live connection and nobody answered: a new socket, ever more rarely.
 constexpr Duration kGreetingPatience{5'000};
 constexpr Duration kSocketPauseFirst{1'000};
