@@ -149,7 +149,9 @@ class Client:
 
     def submit_many(self, submissions):
         """Each with a `key` of its own; the answers in the same order."""
-        return self.call("submit", {"sessions": submissions}, repeatable=all("key" in s for s in submissions))["sessions"]
+        has_keys = all("key" in submission for submission in submissions)
+        answers = self.call("submit", {"sessions": submissions}, repeatable=has_keys)["sessions"]
+        return [{"duplicate": False, **answer} for answer in answers]
 
     def submit(self, agent, prompt, key=None, **fields):
         """{`id`, `duplicate`} of one session. Without a key, a submission that gets no answer is not repeated."""
@@ -157,7 +159,7 @@ class Client:
         entry = self.call("submit", {"sessions": [submission]}, key, repeatable=key is not None)["sessions"][0]
         if entry.get("error") is not None:
             raise ProtocolError.of(entry["error"])
-        return entry
+        return {"duplicate": False, **entry}
 
     def status(self, session, exact=True):
         return self.call("status", {"id": session, "exact": exact})
@@ -167,25 +169,26 @@ class Client:
         after = None
         while True:
             page = self.call("list", {**filters, "rows_max": rows_max, "after": after})
-            yield from page.get("sessions") or ()
+            yield from page["sessions"]
             after = page.get("next")
             if not after:
                 return
 
     def result(self, session):
-        return self.call("result", {"id": session})
+        return {"held": False, **self.call("result", {"id": session})}
 
     def kill(self, session, reason=None):
-        return self.call("kill", {"id": session, "reason": reason, "exact": True})
+        return {"already_final": False, **self.call("kill", {"id": session, "reason": reason, "exact": True})}
 
     def retry(self, session, key):
-        return self.call("retry", {"id": session}, key, repeatable=True)
+        return {"duplicate": False, **self.call("retry", {"id": session}, key, repeatable=True)}
 
     def workers(self):
         return self.call("workers", {})["workers"]
 
     def events(self, epoch, after, wait_ms=0, **filters):
-        return self.call("events", {"epoch": epoch, "after": after, "wait": wait_ms, **filters}, held=wait_ms / 1000)
+        request = {"epoch": epoch, "after": after, "wait": wait_ms, **filters}
+        return {"gap": False, **self.call("events", request, held=wait_ms / 1000)}
 
     def follow(self, *sessions, seconds=120.0):
         """Events of the sessions, until each is final. What was so before is one status answer, not events."""
@@ -198,12 +201,12 @@ class Client:
             if time.monotonic() > end:
                 raise ProtocolError("UNREACHABLE", f"not final after {seconds:.0f} s: {', '.join(sorted(open_ones))}")
             page = self.events(epoch, after, 2000, ids=sorted(sessions))
-            if page.get("gap"):
+            if page["gap"]:
                 looks = [self.status(session) for session in open_ones]
                 open_ones = {look["session"]["id"] for look in looks if look["session"]["status"] not in FINAL}
                 epoch, after = page["epoch"], min((look["seq"] for look in looks), default=0)
                 continue
-            for event in page.get("events") or ():
+            for event in page["events"]:
                 if event["status"] in FINAL:
                     open_ones.discard(event["id"])
                 yield event
