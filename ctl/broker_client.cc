@@ -196,7 +196,8 @@ Status BrokerClient::wait_for_listener(Call& call) {
         if (!call.absent_since) call.absent_since = io::steady_now();
         if (const std::optional<Error> end = give_up(call)) return *end;
         tell_waiting(call);
-        pause(call.pause);
+        const Duration left = end_of(call) - io::steady_now();
+        pause(std::clamp(left, Duration(0), call.pause));
         call.pause = std::min(call.pause * 2, kPauseMax);
     }
 }

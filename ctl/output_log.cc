@@ -153,6 +153,16 @@ std::string OutputFollower::read() {
     struct stat status {};
     if (!fd.valid() || ::fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode)) return {};
     const bool other_file = status.st_ino != inode_;
+    if (other_file && inode_ != 0) {
+        // The end of the file that was rotated away comes first.
+        const io::UniqueFd before = open_log(path_ + ".1");
+        struct stat earlier {};
+        const bool same =
+            before.valid() && ::fstat(before.get(), &earlier) == 0 && earlier.st_ino == inode_;
+        std::string rest = same ? read_from(before.get(), offset_, kPieceMax) : std::string();
+        offset_ += rest.size();
+        if (!rest.empty()) return rest;
+    }
     const bool cut = static_cast<std::uint64_t>(status.st_size) < offset_;
     if (other_file || cut) offset_ = 0;
     inode_ = status.st_ino;

@@ -67,7 +67,11 @@ CheckLine check_writable(const std::string& name, const std::string& path) {
     std::string folder = path;
     while (!io::exists(folder) && folder != "/")
         folder = io::parent_folder(folder);
-    if (::access(folder.c_str(), W_OK | X_OK) == 0) return ok(name, path + " can be written");
+    struct stat status {};
+    const bool is_folder = ::stat(folder.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+    if (::access(folder.c_str(), is_folder ? W_OK | X_OK : W_OK) == 0) {
+        return ok(name, path + " can be written");
+    }
     return fail(
         name, folder + " cannot be written",
         "make it writable for " + std::to_string(::getuid()) + ", the user id that you are");
@@ -129,6 +133,11 @@ CheckLine check_locale() {
     return warn("locale", "none is set", "set LANG=C.UTF-8 to see all characters");
 }
 
+// Programs name themselves as in "iworker 0.1.0".
+bool is_our_version(const std::string& software) {
+    return software.ends_with(kVersion);
+}
+
 std::string worker_words(const WorkerView& worker) {
     const std::string heard =
         worker.heard_at ? ", heard " + format_elapsed(io::wall_now() - *worker.heard_at) + " ago"
@@ -155,7 +164,7 @@ void check_workers(BrokerClient& broker, const std::string& root, std::vector<Ch
         lines.push_back(worker.state == "up"
                             ? ok("worker", text)
                             : warn("worker", text, "look at its log; `ictl up` starts it again"));
-        if (!worker.software.ends_with(" " + std::string(kVersion))) {
+        if (!is_our_version(worker.software)) {
             lines.push_back(warn("worker version", worker.software + " with " + software_name(),
                                  "use one version on all hosts"));
         }
@@ -192,7 +201,7 @@ void check_broker(Context& context, const std::string& root, std::vector<CheckLi
                              ", epoch " + welcome->epoch + ", generation " +
                              std::to_string(welcome->generation) + ", seq " +
                              std::to_string(welcome->seq);
-    lines.push_back(welcome->software.ends_with(" " + std::string(kVersion))
+    lines.push_back(is_our_version(welcome->software)
                         ? ok("broker", text)
                         : warn("broker", text + "; this is " + software_name(),
                                "use one version: stop the fleet and run `ictl up` again"));

@@ -57,8 +57,10 @@ TEST(OutputFollower, FollowsGrowthRotationAndCuts) {
     EXPECT_EQ(follower.read(), "");
     ASSERT_TRUE(io::append_file(log, "new\n", 0644).ok());
     EXPECT_EQ(follower.read(), "new\n");
+    ASSERT_TRUE(io::append_file(log, "last\n", 0644).ok());
     ASSERT_EQ(::rename(log.c_str(), folder.path("output.log.1").c_str()), 0);
     put(log, "rotated\n");
+    EXPECT_EQ(follower.read(), "last\n") << "of the file that was rotated away";
     EXPECT_EQ(follower.read(), "rotated\n");
     ASSERT_EQ(::truncate(log.c_str(), 0), 0);
     ASSERT_TRUE(io::append_file(log, "cut\n", 0644).ok());
