@@ -194,9 +194,19 @@ void WorkerServer::adopt() {
             launcher = watch_launcher(facts.attempt, facts);
         }
         dispatch(RestoredEvent{snapshot, launcher});
-        // What appeared between reading and watching.
-        if (!snapshot.closed_at) look_at(facts.attempt);
+        if (!snapshot.closed_at && snapshot.holder == StartHolder::launcher && !snapshot.end) {
+            reopen_socket(facts.attempt);
+        }
     }
+    // What appeared between reading and watching.
+    look_at_all();
+}
+
+void WorkerServer::reopen_socket(const AttemptRef& attempt) {
+    const Status opened = sockets_.open(attempt);
+    if (opened) return;
+    io::log(io::LogLevel::error, "no local socket",
+            {{"attempt", attempt_name(attempt)}, {"error", opened.error().message}});
 }
 
 void WorkerServer::watch_attempt(const AttemptRef& attempt) {

@@ -92,6 +92,7 @@ class WorkerServer {
         io::UniqueFd launcher;  // pidfd, once there is a process record
     };
     void watch_attempt(const AttemptRef& attempt);
+    void reopen_socket(const AttemptRef& attempt);
     void unwatch_attempt(const AttemptRef& attempt);
     void look_at(const AttemptRef& attempt);
     void look_at_all();

@@ -80,6 +80,7 @@ void WorkerCore::State::advance_unclaimed(Attempt& attempt) {
         attempt.wake = now_.steady + Duration{1'000};
         return;
     }
+    attempt.launched = true;  // also if it fails: tmux may have begun
     start_action(attempt, Launch{*attempt.facts.assignment, view_of(attempt)});
 }
 
@@ -109,6 +110,7 @@ void WorkerCore::State::make_dormant(Attempt& attempt) {
 }
 
 void WorkerCore::State::advance_declined(Attempt& attempt) {
+    if (attempt.launched && !attempt.session_killed) kill_session(attempt);
     if (attempt.superseded || attempt.facts.outcome) return advance_ended(attempt);
     if (!attempt.agent_fault) return;  // the report says it all
     record_end(attempt, EndFact{.cause = EndCause::start_failed,
@@ -232,8 +234,7 @@ void WorkerCore::State::advance_ended(Attempt& attempt) {
             attempt.wake = patience;
             return;
         }
-        attempt.session_killed = true;
-        emit(KillSession{ref});
+        kill_session(attempt);
     }
     if (attempt.superseded) return close_locally(attempt);
     if (facts.outcome) {
@@ -245,6 +246,12 @@ void WorkerCore::State::advance_ended(Attempt& attempt) {
     if (attempt.deliverables) return;
     const AgentName agent = facts.assignment ? facts.assignment->agent : AgentName{};
     start_action(attempt, Judge{ref, agent, *facts.end});
+}
+
+void WorkerCore::State::kill_session(Attempt& attempt) {
+    attempt.session_killed = true;
+    // A later attempt has taken the name over, so this one's is gone already.
+    if (!sibling_holds_session(attempt)) emit(KillSession{attempt.facts.attempt});
 }
 
 void WorkerCore::State::advance_foreign(const AttemptRef& ref, ForeignEnd& end) {
@@ -259,7 +266,7 @@ void WorkerCore::State::close_locally(Attempt& attempt) {
     const AttemptRef ref = attempt.facts.attempt;
     note(ref, std::string(name(phase_of(attempt))), "closed",
          attempt.superseded ? "superseded" : "");
-    emit(RecordReported{ref, 3});
+    // One record, so that no crash leaves an attempt with nothing to say and not closed.
     emit(RecordClosed{ref});
     const Timestamp until = now_.steady + config_.closed_kept;
     closed_[ref] = until;

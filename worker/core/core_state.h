@@ -96,6 +96,7 @@ class WorkerCore::State {
     void record_end(Attempt& attempt, EndFact end);
     EndFact lost_end(const Attempt& attempt, const std::string& evidence) const;
     void make_dormant(Attempt& attempt);
+    void kill_session(Attempt& attempt);
     void close_locally(Attempt& attempt);
     bool sibling_holds_session(const Attempt& attempt) const;
     bool may_start() const { return link_.fresh(now_.steady) && !shutting_down_; }
@@ -120,7 +121,8 @@ class WorkerCore::State {
     Link link_;
     bool started_ = false;
     bool shutting_down_ = false;
-    // Versions of what is offered: as it is, as last sent, and as an answer has shown that it arrived.
+    // Versions of what is offered: as it is, as last sent, and as an answer has shown that it
+    // arrived.
     std::uint64_t offer_ = 0;
     std::uint64_t offer_sent_ = 0;
     std::uint64_t offer_known_ = 0;

@@ -58,7 +58,8 @@ enum class LauncherState { not_asked, alive, gone, other_boot };
 // ---- From the shell: what is found on disk and in the machine
 // ----------------------------------------------
 
-// Once for each attempt on disk, before any other event; and as the answer to ReopenAttempt.
+// Once for each attempt on disk, before any other event, and as the answer to ReopenAttempt. What
+// it leads to comes with the next event.
 struct RestoredEvent {
     AttemptSnapshot snapshot;
     LauncherState launcher = LauncherState::not_asked;

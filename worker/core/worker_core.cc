@@ -24,7 +24,10 @@ Actions WorkerCore::State::step(Now now, CoreEvent event) {
         started_ = true;
         link_.start(now.steady);
     }
+    const bool restoring = std::holds_alternative<RestoredEvent>(event);
     std::visit([this](auto& what) { on(std::move(what)); }, event);
+    // Nothing is said or done before all of them are known.
+    if (restoring) return std::exchange(actions_, {});
     tick_link();
     // Attempts that are over leave the map while it is walked, hence the copy of the keys.
     std::vector<AttemptRef> refs;

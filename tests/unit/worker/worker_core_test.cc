@@ -27,9 +27,9 @@ TEST(WorkerLink, SaysHelloFirstWithItsInventory) {
     running.started_at = bench.wall;
     running.reported = 1;
     bench.step(RestoredEvent{running, LauncherState::alive});
+    bench.step(TickEvent{});
     const auto hellos = bench.all<SendHello>();
     ASSERT_EQ(hellos.size(), 1u);
-    // The first step says hello at once; what is restored later is in the next one.
     ASSERT_EQ(hellos[0].hello.inventory.size(), 1u);
     EXPECT_EQ(hellos[0].hello.inventory[0].phase, AttemptPhase::running);
     EXPECT_EQ(hellos[0].hello.slots, 5u);
@@ -520,6 +520,7 @@ TEST(WorkerAdoption, ReportsWhatEndedMeanwhile) {
     ended.end = exited(0, bench.wall);
     ended.log_done = true;
     bench.step(RestoredEvent{ended, LauncherState::not_asked});
+    bench.step(TickEvent{});
     ASSERT_TRUE(bench.has<Judge>());
     bench.step(JudgedEvent{kRef, Deliverables{.success = true}});
     bench.welcome();
@@ -529,12 +530,14 @@ TEST(WorkerAdoption, ReportsWhatEndedMeanwhile) {
 TEST(WorkerAdoption, EndsTheTreeOfALauncherThatIsGone) {
     Bench bench(bench_config());
     bench.step(RestoredEvent{running_on_disk(bench.wall), LauncherState::gone});
+    bench.step(TickEvent{});
     EXPECT_TRUE(bench.has<SignalTree>());
 }
 
 TEST(WorkerAdoption, AnotherBootMeansLostAtOnce) {
     Bench bench(bench_config());
     bench.step(RestoredEvent{running_on_disk(bench.wall), LauncherState::other_boot});
+    bench.step(TickEvent{});
     ASSERT_EQ(bench.all<RecordEnd>().size(), 1u);
     EXPECT_EQ(bench.all<RecordEnd>()[0].end.cause, EndCause::lost);
     EXPECT_FALSE(bench.has<SignalTree>());
@@ -546,6 +549,7 @@ TEST(WorkerAdoption, AnUnclaimedOneStartsOnlyWhenAssignedOnceMore) {
     accepted.attempt = kRef;
     accepted.assignment = assignment_of(kRef);
     bench.step(RestoredEvent{accepted, LauncherState::not_asked});
+    bench.step(TickEvent{});
     ASSERT_TRUE(bench.has<CheckSession>()) << "it may be about to start";
     bench.step(SessionCheckedEvent{kRef, Presence::absent});
     EXPECT_EQ(bench.core.inventory().size(), 1u);
@@ -565,6 +569,7 @@ TEST(WorkerAdoption, AClosedOneIsAnsweredFromItsFiles) {
     closed.end = exited(0, bench.wall);
     closed.closed_at = bench.wall;
     bench.step(RestoredEvent{closed, LauncherState::not_asked});
+    bench.step(TickEvent{});
     bench.welcome();
     bench.step(AssignEvent{{assignment_of(kRef)}});
     ASSERT_TRUE(bench.has<ReopenAttempt>());
@@ -573,6 +578,7 @@ TEST(WorkerAdoption, AClosedOneIsAnsweredFromItsFiles) {
     closed.reported = 1;
     closed.log_done = true;
     bench.step(RestoredEvent{closed, LauncherState::not_asked});
+    bench.step(TickEvent{});
     bench.step(JudgedEvent{kRef, {}});
     EXPECT_EQ(only_report(bench).number, 2u);
 }
