@@ -15,6 +15,7 @@
 #include "broker/options.h"
 #include "broker/recovery.h"
 #include "broker/service_notify.h"
+#include "common/base/text.h"
 #include "common/base/version.h"
 #include "common/io/logging.h"
 #include "common/io/signals.h"
@@ -27,7 +28,7 @@ namespace {
 constexpr const char* kZapDomain = "native-orchestrator";
 
 int refused(const Refusal& refusal) {
-    std::fprintf(stderr, "ibroker: %s\n", refusal.message.c_str());
+    std::fprintf(stderr, "ibroker: %s\n", printable(refusal.message, true).c_str());
     return refusal.exit_code;
 }
 
@@ -87,7 +88,7 @@ int run(int argc, const char* const* argv) {
     if (const auto* farewell = std::get_if<Farewell>(&parsed)) {
         std::fputs(farewell->output.c_str(), stdout);
         if (!farewell->error.empty())
-            std::fprintf(stderr, "ibroker: %s\n", farewell->error.c_str());
+            std::fprintf(stderr, "ibroker: %s\n", printable(farewell->error, true).c_str());
         return farewell->exit_code;
     }
     const auto log_level = [argc, argv]() -> std::optional<std::string> {

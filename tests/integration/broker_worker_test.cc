@@ -31,7 +31,7 @@ class FakeWorker {
         worker.slots = slots;
         worker.agents = {"helper"};
         worker.inventory = inventory;
-        return peer_.call<WelcomeReply>(HelloRequest{
+        return peer_.greet(HelloRequest{
             .role = "worker", .software = "fake", .capabilities = {}, .worker = worker});
     }
     std::optional<Assignment> assignment() {
