@@ -117,9 +117,22 @@ Error did_not_start(const Half& half) {
                                                   " (log: " + half.log + ")");
 }
 
+// Who runs as this half. A process that was killed holds its lock for a moment longer, until the
+// last of its threads is gone: it does not count.
+std::optional<pid_t> living_holder(const std::string& lock) {
+    const std::optional<pid_t> pid = io::lock_holder(lock);
+    if (!pid || *pid == 0) return pid;
+    const std::optional<std::uint64_t> ticks = io::process_start_ticks(*pid);
+    return ticks && io::is_running({*pid, *ticks}) ? pid : std::nullopt;
+}
+
 // Starts it unless it runs; returns once it holds its lock. True when it was started.
 Result<bool> start_half(const Half& half) {
-    if (io::lock_holder(half.lock)) return false;
+    Pauses dying;
+    while (io::lock_holder(half.lock)) {
+        if (living_holder(half.lock)) return false;
+        dying.next();
+    }
     const Result<pid_t> pid = io::start_daemon(half.argv, daemon_environment(), half.log);
     if (!pid) return pid.error();
     const io::ProcessId process{*pid, io::process_start_ticks(*pid).value_or(0)};
@@ -200,8 +213,8 @@ void end_idle_tmux(const io::FleetPaths& paths) {
 }  // namespace
 
 FleetState look_at_fleet(const io::FleetPaths& paths) {
-    return {.broker = io::lock_holder(paths.broker_data + "/lock"),
-            .worker = io::lock_holder(paths.worker_state + "/lock")};
+    return {.broker = living_holder(paths.broker_data + "/lock"),
+            .worker = living_holder(paths.worker_state + "/lock")};
 }
 
 Result<FleetStart> start_fleet(const std::string& root) {

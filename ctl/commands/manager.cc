@@ -388,6 +388,8 @@ Command manager_command() {
         .summary = "What scripts/ops/session-manager.sh hands over to",
         .details = std::string(kHelp),
         .declare = [](CLI::App& app) -> Runner {
+            // Every word from the first on is this command's own, options too.
+            app.fallthrough(false);
             app.prefix_command();
             app.set_help_flag();
             return [&app](Context& context) {

@@ -54,6 +54,7 @@ LogWriter::LogWriter(Options options)
 
 void LogWriter::write(std::string_view bytes) {
     seen_ += bytes.size();
+    if (bytes.empty()) ensure_open();
     while (!bytes.empty() && ensure_open()) {
         if (size_ >= half_ && !rotate()) break;
         if (dropped_ > 0 && mark(dropped_marker(dropped_))) dropped_ = 0;
@@ -150,6 +151,8 @@ int write_log(const std::string& state_folder, const std::string& attempt_name, 
     if (plan)
         writer.emplace(
             LogWriter::Options{.folder = plan->workspace, .bytes_max = plan->log_bytes_max});
+    // A silent agent has an output.log too.
+    if (writer) writer->write({});
     drain(input, writer);
     if (writer) writer->sync();
     if (!store) return kExitIo;

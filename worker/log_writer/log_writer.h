@@ -23,7 +23,8 @@ class LogWriter {
 
     explicit LogWriter(Options options);
 
-    // Writes what can be written and counts the rest as dropped. Never fails.
+    // Writes what can be written and counts the rest as dropped; nothing at all still makes the
+    // file. Never fails.
     void write(std::string_view bytes);
     // Everything that was written is on disk.
     void sync();
