@@ -14,12 +14,16 @@
 
 namespace iw::broker {
 
+// Of a WelcomeReply the core fills in generation, seq, heartbeat, unreachable and lost; software,
+// protocol, epoch, time, limits and capabilities are the shell's.
 struct SendReply {
     PeerId peer;
     std::string request;
     std::variant<Reply, ErrorReply> body;
 };
-// The shell adds the prompt (its cache or the database) to each assignment before it sends it.
+// The shell adds the prompt (its cache or the database) to each assignment before it sends it. The
+// core puts one assignment into a push, so that every push fits a message; the shell may join small
+// ones.
 struct SendPush {
     PeerId peer;
     Push body;

@@ -90,6 +90,7 @@ void BrokerCore::State::started(Now time) {
         presence_[name].heard_at = time.steady;
     durable_.for_each_session([&](Session& session) {
         begin_schedule(session, to_ms(session.created_at));
+        // When the delay of a retry began is not recorded: it begins again.
         if (session.phase == Phase::queued && session.platform_faults > 0) {
             session.schedule.due_at = time.steady + kRetryDelay * session.platform_faults;
         }
@@ -106,6 +107,8 @@ Actions BrokerCore::State::step(Now time, CoreEvent event) {
     IW_CHECK(actions_.outgoing.empty());
     time_ = time;
     std::visit([this](auto&& each) { on(std::move(each)); }, std::move(event));
+    // Sessions' deadlines are no leases: they come whatever the event was, and before anything is
+    // handed out, so that what has expired is not given to anyone.
     fire_timers();
     dispatch();
     return std::exchange(actions_, {});

@@ -40,9 +40,11 @@ class BrokerCore {
     // this once.
     void started(Now now);
 
-    // Decides and applies. The records in the result are numbered and already applied here.
+    // Decides and applies. `now.steady` never goes back; `now.wall` may. The records in the result
+    // are numbered and already applied here.
     Actions step(Now now, CoreEvent event);
-    // When the core next wants a TickEvent; nothing: only when something happens.
+    // When the core next wants a TickEvent (a moment that has passed: at once); nothing: only when
+    // something happens.
     std::optional<Timestamp> next_deadline() const;
 
     Seq head() const;

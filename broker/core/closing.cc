@@ -74,6 +74,7 @@ void BrokerCore::State::close(const SessionId& id, std::string by) {
 }
 
 void BrokerCore::State::close_abandoned() {
+    // Collected first: closing takes sessions out of what is looked through.
     std::vector<SessionId> abandoned;
     for (const auto& [root, group] : durable_.closing()) {
         const Worker* owner = root.empty() ? nullptr : owner_of(root);

@@ -48,6 +48,7 @@ bool BrokerCore::State::is_reachable(const Worker& worker) const {
 }
 
 void BrokerCore::State::dispatch() {
+    // Only classes for which something changed since they last found no room.
     std::set<Head> heads;
     for (const std::uint32_t number : ready_.take_touched()) {
         const ReadyQueue::Class* placement_class = ready_.find(number);

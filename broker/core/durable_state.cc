@@ -124,6 +124,8 @@ Session& DurableState::create(const SessionId& id, const Submission& submission)
 // ---- Records
 // --------------------------------------------------------------------------------------------
 
+// A record was decided by a step that knew this state, so one that does not fit means that the
+// journal is not this state's, or that the core has a fault. Neither may go on.
 void DurableState::apply(const Record& record) {
     IW_CHECK(record.seq == head_ + 1);
     std::visit([&](const auto& body) { on(record, body); }, record.body);
@@ -186,6 +188,7 @@ void DurableState::on(const Record& record, const AttemptReturned& returned) {
     let_go(session);
     session.progress->started_at.reset();
     session.progress->last_reason = returned.reason;
+    // The bound is the step's to keep: the last fault ends the session instead of returning it.
     if (returned.platform_fault) ++session.platform_faults;
     IW_CHECK(session.platform_faults < limits::kPlatformFaultsMax);
 }
@@ -193,6 +196,7 @@ void DurableState::on(const Record& record, const AttemptReturned& returned) {
 void DurableState::on(const Record& record, const SessionEnded& ended) {
     Session* session = this->session(ended.id);
     IW_CHECK(session != nullptr);
+    // Before the phase changes: the slot is free from here on, whatever the files still need.
     if (session->is_held()) let_go(*session);
     advance(ended.id, record.body);
     IW_CHECK(is_final(ended.status));
@@ -228,6 +232,7 @@ void DurableState::on(const Record& record, const SessionClosed& closed) {
     IW_CHECK(erased == 1);
     if (group->second.empty()) closing_.erase(group);
     --counts_[static_cast<std::size_t>(Phase::closing)];
+    // The database may not have seen the session's end yet; until then its key is answered here.
     keys_.finish(closed.id, session.key);
     placements_.leave(session.placement);
     sessions_.erase(closed.id);

@@ -15,11 +15,13 @@ WallTime plausible(WallTime stated, WallTime created, WallTime present) {
     return std::max(created, std::min(stated, present));
 }
 
+// A peer may state any word; only these are causes of a stop.
 Detail stop_detail(Detail stated) {
     const bool known = stated == Detail::parent_killed || stated == Detail::timeout;
     return known ? stated : Detail::killed;
 }
 
+// The success rule is the agent's profile's, which its worker has; the core takes its word.
 void judge_exit(const EndedReport& report, SessionEnded& ended) {
     if (report.success) {
         ended.status = SessionStatus::completed;
@@ -34,6 +36,8 @@ void judge_exit(const EndedReport& report, SessionEnded& ended) {
     }
 }
 
+// The stop was recorded before it was sent, so whatever code the agent then left with counts for
+// nothing.
 void judge_stop(const Session& session, const EndedReport& report, SessionEnded& ended) {
     ended.status = SessionStatus::killed;
     ended.detail = stop_detail(report.stop_cause);
@@ -109,6 +113,7 @@ void BrokerCore::State::end_attempt(const Session& session, EndedReport& report)
     ended.exit_code = report.exit_code;
     ended.started_at = progress.started_at;
     ended.completed_at = plausible(report.ended_at, session.created_at, time_.wall);
+    // Two clocks of a host may disagree; a session never ends before it started.
     if (ended.started_at) ended.completed_at = std::max(ended.completed_at, *ended.started_at);
     ended.workspace = report.workspace.empty() ? progress.workspace : std::move(report.workspace);
     ended.evidence = std::move(report.evidence);

@@ -53,6 +53,8 @@ struct HelloEvent {
     WorkerHello worker;
     std::string software;
 };
+// Heartbeats, reports and goodbyes count only from the connection of the worker's latest hello;
+// others are answered NO_SESSION.
 struct HeartbeatEvent {
     Caller caller;
     WorkerName worker;

@@ -59,6 +59,7 @@ void BrokerCore::State::on(HeartbeatEvent event) {
     heard(event.worker, *presence);
     const Worker& worker = *durable_.worker(event.worker);
     update_offer(worker, heartbeat);
+    // Only a list counts as a beat: it alone can show that something did not arrive.
     ++presence->beat;
     take_inventory(worker, *presence, heartbeat.attempts);
     reply(event.caller,
@@ -147,6 +148,7 @@ void BrokerCore::State::on(GoodbyeEvent event) {
     if (presence == nullptr) return;
     const Worker& worker = *durable_.worker(event.worker);
     heard(event.worker, *presence);
+    // Its sessions go on under its launchers; the lease runs on and decides about them.
     presence->peer.reset();
     presence->sent.clear();
     note_worker(worker, worker_state::kAway, "said goodbye");

@@ -97,7 +97,7 @@ void BrokerCore::State::on(HelloEvent event) {
     const Worker& worker = *durable_.worker(event.worker.name);
     Presence& presence = presence_.at(event.worker.name);
     presence.peer = event.caller.peer;
-    // Nothing that was sent on the connection before counts as sent.
+    // Nothing that was sent on an earlier connection counts as sent.
     presence.sent.clear();
     heard(event.worker.name, presence);
     // The shell fills in the rest: software, epoch, time, limits, capabilities.
@@ -108,6 +108,7 @@ void BrokerCore::State::on(HelloEvent event) {
     welcome.unreachable = config_.unreachable_after;
     welcome.lost = config_.lost_after;
     reply(event.caller, std::move(welcome));
+    // What it runs, what it must stop, what it has not got, what it must write: in this order.
     take_inventory(worker, presence, event.worker.inventory);
     std::vector<StopOrder> orders = stops(worker, event.worker.inventory);
     // A stop goes before the assignment it is about: a worker that knows of it will not start the

@@ -48,6 +48,7 @@ WallTime IdMaker::earliest(WallTime wall) const {
 SessionId IdMaker::next(WallTime wall, const AgentName& agent) const {
     const WallTime second = earliest(wall);
     const std::string first = format_id_second(second) + "-" + agent.str();
+    // Nothing has been noted in a newer second.
     if (second > second_) return SessionId(first);
     const auto hint = number_hint_.find(agent);
     std::uint64_t number = hint == number_hint_.end() ? 1 : hint->second;

@@ -29,6 +29,7 @@ void BrokerCore::State::on(KillEvent event) {
         }
     }
     KillReply answer;
+    // Nobody has to be asked: there is no process, and there will be none.
     if (session->phase == Phase::queued) {
         end_queued(*session, Detail::killed, event.reason);
         answer.session = outcome_of(*session).session;

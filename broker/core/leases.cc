@@ -11,6 +11,7 @@
 namespace iw::broker {
 
 void BrokerCore::State::on(TickEvent event) {
+    // A worker cannot be blamed for what the broker did not read.
     if (event.stall > Duration(0)) {
         for (auto& [name, presence] : presence_) {
             presence.heard_at = std::min(presence.heard_at + event.stall, time_.steady);
@@ -100,6 +101,7 @@ void BrokerCore::State::fire_timers() {
     }
     while (Session* session = due_.pop(time_.steady)) {
         IW_CHECK(session->phase == Phase::queued);
+        // Expiries of sessions that became due go on; only the due time is over.
         session->schedule.due_at = Schedule::kNoDue;
         ready_.add(*session, durable_.workers());
     }

@@ -27,6 +27,7 @@ ReadyQueue::Entry entry_of(const Session& session) {
 void ReadyQueue::add(Session& session, const std::map<WorkerName, Worker>& workers) {
     IW_CHECK(session.phase == Phase::queued);
     const std::uint32_t number = session.placement->number;
+    // A class comes and goes with what is ready of it; who may run it is looked up once each time.
     Class& placement_class = classes_[number];
     if (placement_class.placement == nullptr) {
         placement_class.placement = session.placement;

@@ -88,6 +88,7 @@ ReportAck BrokerCore::State::handle(const Worker& worker, Report& report) {
         return ack;
     }
     Presence& presence = presence_.at(worker.registration.name);
+    // An attempt that was not the worker's own has ended, too, and its room is free.
     if (is_end(report.body)) {
         const AttemptRef ref{.session = report.session, .fence = report.fence};
         if (presence.foreign.erase(ref) > 0) ready_.touch(worker);

@@ -40,6 +40,7 @@ std::optional<Phase> phase_after(Phase phase, const RecordBody& body) {
     return row->after[column];
 }
 
+// One empty object stands for all that were never made.
 const Particulars& Session::particular() const {
     static const Particulars kNone;
     return particulars ? *particulars : kNone;

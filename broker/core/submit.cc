@@ -78,6 +78,7 @@ SubmitOutcome BrokerCore::State::submit(const Caller& caller, SubmitEvent::Item&
     if (std::optional<Error> error = refusal(caller, submission)) return refused(*std::move(error));
 
     SessionCreated created;
+    // The id is taken by applying the record, so the next item of the request gets another one.
     created.id = durable_.ids().next(time_.wall, submission.agent);
     created.principal = caller.principal;
     created.body_hash = item.body_hash;

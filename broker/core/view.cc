@@ -51,6 +51,7 @@ SessionView BrokerCore::State::view_of(const Session& session) const {
 }
 
 void BrokerCore::State::describe_queued(const Session& session, SessionView& view) const {
+    // Why it is here again tells more than what it waits for.
     view.reason = session.progressed().last_reason;
     if (!view.reason.empty()) return;
     if (session.schedule.due_at != Schedule::kNoDue) {
