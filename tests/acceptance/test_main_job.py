@@ -1,10 +1,8 @@
 """The main job, as a user's scripts drive it: Example 1's behaviour, and what every agent can do to a fleet."""
 
-import os
 import pathlib
 import re
 import subprocess
-import time
 import unittest
 
 from fleet import SOURCE, FleetCase, alive, wait_until
@@ -71,7 +69,7 @@ class MainJob(FleetCase):
         self.assertIsNotNone(self.pid_of("worker"))
 
     def test_files_are_there_when_create_returns(self):
-        self.agent("slow-agent", "#!/bin/bash\nread -r _ <\"$IW_WORKSPACE/gate\"\n")
+        self.agent("slow-agent", "#!/bin/bash\nmkfifo \"$IW_WORKSPACE/gate\"\nread -r _ <\"$IW_WORKSPACE/gate\"\n")
         session = self.create("slow-agent")
         folder = self.workspace(session)
         for name in ("prompt.md", "state.json", "session.log"):
