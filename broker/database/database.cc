@@ -16,6 +16,9 @@ using sqlite::Statement;
 
 // Rows that one call of prune() removes of each table, so that nobody waits long behind it.
 constexpr int kPruneRows = 500;
+// A short log keeps a start quick and leaves a checkpoint room on a disk that is nearly full: 16
+// MiB.
+constexpr int kLogPagesMax = 4000;
 
 // Ids begin `YYYYMMDD-HHMMSS-`.
 std::optional<WallTime> second_of(const SessionId& id) {
@@ -62,6 +65,7 @@ class SqliteDatabase final : public Database {
 
     Status read_meta();
     Status apply_all(std::span<const Record> records, Meta& meta);
+    Status checkpoint();
     Status load_sessions(LiveState& state);
     Status load_workers(LiveState& state);
     Result<std::optional<SessionRow>> find_row(const SessionId& id);
@@ -92,6 +96,7 @@ Status SqliteDatabase::prepare() {
     // log may have been page cache only.
     const Status moved = connection_->checkpoint();
     if (!moved) return moved;
+    connection_->watch_log();
     Result<std::unique_ptr<Projection>> projection = Projection::prepare(*connection_);
     if (!projection) return projection.error();
     projection_ = std::move(*projection);
@@ -155,8 +160,22 @@ Status SqliteDatabase::apply(std::span<const Record> records) {
     }
     Meta meta = meta_;
     const Status done = in_transaction([&] { return apply_all(records, meta); });
-    if (done) meta_ = std::move(meta);
+    if (!done) return done;
+    meta_ = std::move(meta);
+    if (connection_->log_pages() < kLogPagesMax) return done;
+    const Status moved = checkpoint();
+    // A checkpoint that finds no room is tried again behind a later batch; this one is in the log.
+    if (!moved && moved.error().code != ErrorCode::storage_low) return moved;
     return done;
+}
+
+// After a failed sync the kernel takes the pages for clean: a later one may succeed and prove
+// nothing.
+Status SqliteDatabase::checkpoint() {
+    if (broken_) return *broken_;
+    const Status moved = connection_->checkpoint();
+    if (!moved && moved.error().code != ErrorCode::storage_low) broken_ = moved.error();
+    return moved;
 }
 
 Status SqliteDatabase::apply_all(std::span<const Record> records, Meta& meta) {
@@ -172,8 +191,7 @@ Status SqliteDatabase::apply_all(std::span<const Record> records, Meta& meta) {
 }
 
 Result<Seq> SqliteDatabase::sync() {
-    if (broken_) return *broken_;
-    const Status moved = connection_->checkpoint();
+    const Status moved = checkpoint();
     if (!moved) return moved.error();
     return meta_.applied;
 }

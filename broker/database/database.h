@@ -47,8 +47,10 @@ class Database {
     virtual Result<std::optional<SessionView>> session(const SessionId& id) = 0;
     // Ids that begin with the prefix, at most `max`, sorted.
     virtual Result<std::vector<SessionId>> match(std::string_view prefix, std::size_t max) = 0;
+    // A page may be short, even empty, and still have a next: what is looked at for one page is
+    // bounded. gone: the cursor's session is no longer kept.
     virtual Result<ListReply> list(const ListRequest& request) = 0;
-    // `wait` is not looked at.
+    // `wait` is not looked at. Never empty while its `next` is below `head`.
     virtual Result<EventsReply> events(const EventsRequest& request) = 0;
     virtual Result<std::optional<std::string>> prompt(const SessionId& id) = 0;
     virtual Result<std::optional<ResultReply>> result(const SessionId& id) = 0;

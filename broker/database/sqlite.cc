@@ -166,8 +166,17 @@ Result<std::int64_t> Connection::number(const std::string& sql) {
 Status Connection::checkpoint() {
     const int result =
         sqlite3_wal_checkpoint_v2(handle_, nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
-    if (result == SQLITE_OK) return Done{};
-    return make_sqlite_error(handle_, result, path_);
+    if (result != SQLITE_OK) return make_sqlite_error(handle_, result, path_);
+    log_pages_ = 0;
+    return Done{};
+}
+
+void Connection::watch_log() {
+    const auto note = [](void* self, sqlite3*, const char*, int pages) {
+        static_cast<Connection*>(self)->log_pages_ = pages;
+        return SQLITE_OK;
+    };
+    sqlite3_wal_hook(handle_, note, this);
 }
 
 void Connection::roll_back() {

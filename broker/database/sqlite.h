@@ -142,6 +142,12 @@ class Connection {
     Result<std::int64_t> number(const std::string& sql);
     // Writes all that is committed into the database file, syncs it and empties the log beside it.
     Status checkpoint();
+    // From now on log_pages() follows the log. SQLite's own checkpoints are off with it: their
+    // errors, a failed sync among them, would be lost, and the next one would report a success that
+    // is none.
+    void watch_log();
+    // Pages in the log after the last commit.
+    int log_pages() const { return log_pages_; }
     // Undoes an open transaction, if there is one.
     void roll_back();
 
@@ -152,6 +158,7 @@ class Connection {
 
     sqlite3* handle_;
     std::string path_;
+    int log_pages_ = 0;
 };
 
 // `bytes` random bytes as hex.

@@ -403,6 +403,32 @@ TEST(DatabaseTrouble, FailedSyncIsToldAndReleasesNothing) {
     test::before_system_call = nullptr;
     ASSERT_FALSE(synced.ok());
     EXPECT_EQ(synced.error().code, ErrorCode::io);
+    // The disk is well again, but what it was given before may be lost.
+    EXPECT_FALSE(database->sync().ok());
+    EXPECT_FALSE(database->apply(std::vector{record(every_kind().size() + 1, created(1))}).ok());
+}
+
+TEST(DatabaseTrouble, LongLogIsMovedOnTheWayAndItsFailureIsTold) {
+    const TempDir dir;
+    auto database = must_open(options_in(dir));
+    SessionCreated big = created(1);
+    big.submission.prompt.assign(12'000'000, 'x');
+    must_apply(*database, std::vector{record(1, big)});
+    EXPECT_GT(std::filesystem::file_size(dir.path("broker.db-wal")), 12'000'000u);
+    big = created(2);
+    big.submission.prompt.assign(12'000'000, 'y');
+    must_apply(*database, std::vector{record(2, big)});
+    EXPECT_EQ(std::filesystem::file_size(dir.path("broker.db-wal")), 0u);
+
+    big = created(3);
+    big.submission.prompt.assign(20'000'000, 'z');
+    test::before_system_call = [](const std::string& call) {
+        return call == "fsync" || call == "fdatasync" ? EIO : 0;
+    };
+    const Status failed = database->apply(std::vector{record(3, big)});
+    test::before_system_call = nullptr;
+    ASSERT_FALSE(failed.ok());
+    EXPECT_EQ(failed.error().code, ErrorCode::io);
 }
 
 }  // namespace
