@@ -76,13 +76,17 @@ void BrokerCore::State::describe_held(const Session& session, SessionView& view)
     const Progress& progress = session.progressed();
     const Worker* worker = durable_.worker(progress.worker);
     IW_CHECK(worker != nullptr);
-    const bool is_silent = worker->state == worker_state::kUnreachable ||
-                           worker->state == worker_state::kLost || is_orphan(session, *worker);
+    const std::string named = "worker " + progress.worker.str();
     view.reason = session.phase == Phase::assigned ? "given to " + progress.worker.str() : "";
     if (progress.kill) view.reason = "is being stopped";
-    if (!is_silent) return;
-    view.reason = "worker " + progress.worker.str() + " is " +
-                  (worker->is_up() ? "another incarnation" : worker->state);
+    if (is_orphan(session, *worker)) {
+        view.reason = named + " has started over without it";
+    } else if (worker->state == worker_state::kUnreachable ||
+               worker->state == worker_state::kLost) {
+        view.reason = named + " is " + worker->state;
+    } else {
+        return;
+    }
     // An attempt that is not known to have started is still CREATED, and that has no such word.
     if (session.phase == Phase::running) view.detail = Detail::unreachable;
 }

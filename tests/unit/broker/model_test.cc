@@ -152,6 +152,16 @@ class World {
         }
     }
 
+    // No fence was run twice, not even by a worker that lost its memory in between.
+    void check_runs() const {
+        std::set<AttemptRef> runs;
+        for (const Site& site : workers_) {
+            for (const AttemptRef& run : site.worker.started()) {
+                ASSERT_TRUE(runs.insert(run).second) << attempt_name(run) << " ran twice";
+            }
+        }
+    }
+
     const Oracle& oracle() const { return oracle_; }
     std::string digest() const {
         std::string text;
@@ -322,6 +332,7 @@ class World {
             case 2:
                 if (random_.below(4) == 0) site.worker.wipe(++last_state_, random_.below(2) == 0);
                 site.peer = 0;
+                site.arriving.clear();
                 return;
             case 3:
                 return restart_broker();
@@ -383,6 +394,7 @@ TEST_P(Model, SafeUnderFaultsAndDoneAfterThem) {
     ASSERT_FALSE(HasFatalFailure()) << "seed " << GetParam();
     world.heal();
     ASSERT_FALSE(HasFatalFailure()) << "seed " << GetParam();
+    world.check_runs();
     EXPECT_TRUE(world.is_empty()) << "seed " << GetParam();
     EXPECT_EQ(world.oracle().closed(), world.oracle().created()) << "seed " << GetParam();
     EXPECT_GT(world.oracle().created(), 100u);
