@@ -16,7 +16,11 @@ target_compile_definitions(msgpack-cxx INTERFACE MSGPACK_NO_BOOST)
 
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-    set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+    # Paths relative to the tree: a fresh clone beside the old one finds what was compiled before. The
+    # sloppiness is what precompiled headers need.
+    set(CMAKE_CXX_COMPILER_LAUNCHER
+        ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1
+        CCACHE_SLOPPINESS=pch_defines,time_macros ${CCACHE_PROGRAM})
 endif()
 
 add_library(iw_flags INTERFACE)
@@ -52,9 +56,6 @@ endfunction()
 
 # iw_program(NAME MAIN LIBRARY BIN|LIBEXEC)
 function(iw_program target main library where)
-    if(NOT EXISTS ${CMAKE_SOURCE_DIR}/${main})
-        return()
-    endif()
     add_executable(${target} ${CMAKE_SOURCE_DIR}/${main})
     target_link_libraries(${target} PRIVATE ${library})
     if(where STREQUAL BIN)
