@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <zmq.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -18,6 +19,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -35,6 +37,8 @@ namespace {
 
 constexpr const char* kAgent = "bench";
 constexpr long kAnswerMs = 10'000;
+// What one connection may have without an answer, by the protocol.
+constexpr std::size_t kUnderWayMax = 128;
 constexpr std::uint64_t kHeartbeatNs = 5'000'000'000;
 
 io::Context& context() {
@@ -168,11 +172,19 @@ class Producer : public qb::Producer {
         RequestFrame frame{.id = "s" + std::to_string(posted_), .body = SubmitRequest{}};
         std::get_if<SubmitRequest>(&frame.body)->sessions.push_back(std::move(submission));
         std::string bytes = encode(frame);
+        while (under_way_.size() >= kUnderWayMax)
+            early_ += wait_for_some();
         connection_.send_frame(bytes);
         under_way_.emplace(std::move(frame.id), std::move(bytes));
     }
 
     std::size_t reap() override {
+        const std::size_t early = std::exchange(early_, 0);
+        return early > 0 ? early : wait_for_some();
+    }
+
+  private:
+    std::size_t wait_for_some() {
         std::size_t count = 0;
         const std::uint64_t end = after_ms(kAnswerMs);
         while (count == 0) {
@@ -189,7 +201,6 @@ class Producer : public qb::Producer {
         return count;
     }
 
-  private:
     std::size_t take(const Incoming& incoming) {
         const auto* frame = std::get_if<ReplyFrame>(&incoming);
         if (frame == nullptr) return 0;
@@ -220,6 +231,7 @@ class Producer : public qb::Producer {
     std::uint64_t posted_ = 0;
     std::map<std::string, std::string> under_way_;             // request id to its frame
     std::deque<std::pair<std::uint64_t, std::string>> later_;  // when, and which
+    std::size_t early_ = 0;                                    // answered while post() waited
     std::size_t asked_to_wait_ = 0;
 };
 
@@ -253,6 +265,14 @@ class Worker : public qb::Worker {
     }
 
     void complete(std::vector<qb::Item>& items) override {
+        for (std::size_t first = 0; first < items.size(); first += limits::kReportBatchMax) {
+            const std::size_t count = std::min(items.size() - first, limits::kReportBatchMax);
+            complete_some(std::span(items).subspan(first, count));
+        }
+    }
+
+  private:
+    void complete_some(std::span<const qb::Item> items) {
         ReportRequest ended;
         ReportRequest closed;
         for (const qb::Item& item : items) {
@@ -270,7 +290,6 @@ class Worker : public qb::Worker {
         }
     }
 
-  private:
     static HelloRequest worker_hello(int number, std::size_t slots) {
         if (slots > limits::kSlotsMax) give_up("a worker has at most 1000 slots");
         WorkerHello worker;
