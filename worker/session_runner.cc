@@ -35,8 +35,7 @@ std::string read_tail(const std::string& path) {
 
 }  // namespace
 
-// ---- Launch
-// ------------------------------------------------------------------------------------------------
+// ---- Launch ------------------------------------------------------------------------------------
 
 LaunchedEvent SessionRunner::launch(const Launch& action) {
     const AttemptRef attempt{action.assignment.session, action.assignment.fence};
@@ -141,8 +140,7 @@ SessionCheckedEvent SessionRunner::check(const AttemptRef& attempt) const {
     return {attempt, there ? Presence::present : Presence::absent};
 }
 
-// ---- End
-// ---------------------------------------------------------------------------------------------------
+// ---- End ---------------------------------------------------------------------------------------
 
 SuccessRule SessionRunner::rule_of(const AttemptRef& attempt, const AgentName& agent) {
     if (const auto known = rules_.find(attempt); known != rules_.end()) {
@@ -193,8 +191,7 @@ DiskEvent SessionRunner::measure(const AttemptRef& attempt) const {
     return {attempt, disk_usage(parts_.project.workspace(attempt.session))};
 }
 
-// ---- Files
-// -------------------------------------------------------------------------------------------------
+// ---- Files -------------------------------------------------------------------------------------
 
 bool SessionRunner::is_ours(const SessionView& session) const {
     return session.origin.empty() ||

@@ -28,8 +28,7 @@ void log_failure(const Status& status, const AttemptRef& attempt) {
 
 }  // namespace
 
-// ---- To the broker
-// -----------------------------------------------------------------------------------------
+// ---- To the broker -----------------------------------------------------------------------------
 
 void WorkerServer::send(Request request) {
     if (!link_.send(std::move(request))) result(NotSentEvent{});
@@ -59,8 +58,7 @@ void WorkerServer::act(SendGoodbye&) {
     send(GoodbyeRequest{.returning = true});
 }
 
-// ---- Attempt folder
-// ----------------------------------------------------------------------------------------
+// ---- Attempt folder ----------------------------------------------------------------------------
 
 void WorkerServer::act(AcceptAssignment& action) {
     const AttemptRef attempt{action.assignment.session, action.assignment.fence};
@@ -114,6 +112,7 @@ void WorkerServer::act(RecordClosed& action) {
     log_failure(parts_.store.write_closed(action.attempt), action.attempt);
     unwatch_attempt(action.attempt);
     sockets_.close(action.attempt);
+    keeper_.leave(action.attempt);
 }
 
 void WorkerServer::act(ForgetAttempt& action) {
@@ -134,8 +133,7 @@ void WorkerServer::act(ReopenAttempt& action) {
     result(RestoredEvent{std::move(snapshot), LauncherState::not_asked});
 }
 
-// ---- Processes
-// ---------------------------------------------------------------------------------------------
+// ---- Processes ---------------------------------------------------------------------------------
 
 void WorkerServer::act(Launch& action) {
     result(runner_.launch(action));
@@ -170,16 +168,17 @@ void WorkerServer::act(MeasureDisk& action) {
     result(runner_.measure(action.attempt));
 }
 
-// ---- Workspace
-// ---------------------------------------------------------------------------------------------
+// ---- Workspace ---------------------------------------------------------------------------------
 
 void WorkerServer::act(WriteStarted& action) {
     result(runner_.write_started(action, broker_now()));
+    keeper_.follow(action.attempt);
 }
 void WorkerServer::act(Judge& action) {
     result(runner_.judge(action));
 }
 void WorkerServer::act(WriteFinal& action) {
+    keeper_.leave(action.outcome.id);
     result(runner_.write_final(action, broker_now()));
 }
 void WorkerServer::act(NoteSession& action) {

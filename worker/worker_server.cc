@@ -106,12 +106,22 @@ WorkerServer::WorkerServer(WorkerOptions options, const Identity& identity, Part
                .agents = parts_.agents,
                .tmux = parts_.tmux,
                .sockets = sockets_}),
+      keeper_(
+          {.watch = parts_.watch,
+           .project = project_,
+           .view = [this](const AttemptRef& attempt) { return core_.view(attempt, core_now()); },
+           .prompt =
+               [this](const AttemptRef& attempt) {
+                   const Result<std::string> prompt = io::read_file(
+                       parts_.store.folder(attempt) + "/prompt.md", limits::kPromptMax);
+                   return prompt ? *prompt : std::string();
+               },
+           .now = [this] { return broker_now(); }}),
       core_(core_config(options_, identity, parts_.agents)) {}
 
 WorkerServer::~WorkerServer() = default;
 
-// ---- Loop
-// --------------------------------------------------------------------------------------------------
+// ---- Loop --------------------------------------------------------------------------------------
 
 int WorkerServer::run() {
     loop_.add_fd(signals_.fd(), [this] { read_signals(); });
@@ -171,8 +181,7 @@ void WorkerServer::perform(Action& action) {
     std::visit([this](auto& what) { act(what); }, action);
 }
 
-// ---- Attempts on disk
-// --------------------------------------------------------------------------------------
+// ---- Attempts on disk --------------------------------------------------------------------------
 
 void WorkerServer::adopt() {
     const Result<std::vector<AttemptFacts>> all = parts_.store.load_all();
@@ -196,6 +205,7 @@ void WorkerServer::adopt() {
         dispatch(RestoredEvent{snapshot, launcher});
         if (!snapshot.closed_at && snapshot.holder == StartHolder::launcher && !snapshot.end) {
             reopen_socket(facts.attempt);
+            if (snapshot.started_at) keeper_.follow(facts.attempt);
         }
     }
     // What appeared between reading and watching.
@@ -282,13 +292,13 @@ void WorkerServer::launcher_ended(const AttemptRef& attempt) {
     if (!facts->exit) dispatch(LauncherGoneEvent{attempt});
 }
 
-// ---- Watches and signals
-// -----------------------------------------------------------------------------------
+// ---- Watches and signals -----------------------------------------------------------------------
 
 void WorkerServer::read_watch() {
     if (parts_.watch.read()) return;
     io::log(io::LogLevel::warn, "changes of files were lost; looking at everything");
     look_at_all();
+    keeper_.look_at_all();
     project_watch_.refresh();
     offer_changed_ = true;
 }

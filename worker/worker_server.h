@@ -26,6 +26,7 @@
 #include "worker/project_watch.h"
 #include "worker/session_runner.h"
 #include "worker/tmux/tmux.h"
+#include "worker/workspace_keeper.h"
 
 namespace iw::worker {
 
@@ -120,6 +121,7 @@ class WorkerServer {
     LocalSockets sockets_;
     ProjectWatch project_watch_;
     SessionRunner runner_;
+    WorkspaceKeeper keeper_;
     WorkerCore core_;
 
     std::map<AttemptRef, Watched> watched_;

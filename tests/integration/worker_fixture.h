@@ -117,7 +117,9 @@ class TestFleet {
         return bytes.ok() ? *bytes : "";
     }
     nlohmann::json state_json(const SessionId& id) const {
-        return nlohmann::json::parse(text(workspace(id) + "/state.json"), nullptr, false);
+        const auto json =
+            nlohmann::json::parse(text(workspace(id) + "/state.json"), nullptr, false);
+        return json.is_object() ? json : nlohmann::json{{"status", "missing"}};
     }
     std::size_t lines(const std::string& path) const {
         std::size_t count = 0;

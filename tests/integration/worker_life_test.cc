@@ -169,5 +169,30 @@ TEST(WorkerLife, AProcessInsideASessionSpeaksThroughItsSocket) {
     EXPECT_EQ(fleet.wait_status(id, SessionStatus::completed).status, SessionStatus::completed);
 }
 
+TEST(WorkerLife, ARunningWorkspaceSurvivesEditsAndMoves) {
+    TestFleet fleet;
+    fleet.add_agent("slow",
+                    "#!/bin/sh\nwhile [ ! -e \"$IW_PROJECT_ROOT/go\" ]; do sleep 0.05; done\n");
+    ASSERT_TRUE(fleet.start());
+    const SessionId id = fleet.submit("slow", "prompt");
+    ASSERT_EQ(fleet.wait_status(id, SessionStatus::running).status, SessionStatus::running);
+    const std::string state = fleet.workspace(id) + "/state.json";
+    auto edited = fleet.state_json(id);
+    edited["status"] = "FAILED";
+    edited["mine"] = 7;
+    ASSERT_TRUE(io::write_file(state, edited.dump(), 0644, io::Sync::none).ok());
+    EXPECT_TRUE(wait_until([&] { return fleet.state_json(id)["status"] == "RUNNING"; }, kCap));
+    EXPECT_EQ(fleet.state_json(id)["mine"], 7) << "a field of the script's own survives";
+
+    const std::string moved = fleet.file("moved");
+    ASSERT_EQ(::rename(fleet.workspace(id).c_str(), moved.c_str()), 0);
+    EXPECT_TRUE(wait_until([&] { return fleet.state_json(id)["status"] == "RUNNING"; }, kCap));
+    EXPECT_EQ(fleet.text(fleet.workspace(id) + "/prompt.md"), "prompt");
+    EXPECT_TRUE(io::exists(moved + "/state.json"));
+    ASSERT_TRUE(io::write_file(fleet.root() + "/go", "", 0644, io::Sync::none).ok());
+    EXPECT_EQ(fleet.wait_status(id, SessionStatus::completed).status, SessionStatus::completed);
+    EXPECT_EQ(fleet.state_json(id)["status"], "COMPLETED");
+}
+
 }  // namespace
 }  // namespace iw::test

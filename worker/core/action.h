@@ -15,8 +15,7 @@
 
 namespace iw::worker {
 
-// ---- To the broker
-// -----------------------------------------------------------------------------------------
+// ---- To the broker -----------------------------------------------------------------------------
 
 struct SendHello {
     WorkerHello hello;
@@ -31,8 +30,7 @@ struct SendReports {
 };
 struct SendGoodbye {};
 
-// ---- Attempt folder
-// ----------------------------------------------------------------------------------------
+// ---- Attempt folder ----------------------------------------------------------------------------
 
 // -> AcceptedEvent
 struct AcceptAssignment {
@@ -76,8 +74,7 @@ struct ReopenAttempt {
     AttemptRef attempt;
 };
 
-// ---- Processes
-// ---------------------------------------------------------------------------------------------
+// ---- Processes ---------------------------------------------------------------------------------
 
 // Workspace, plan, local socket, tmux session. -> LaunchedEvent
 struct Launch {
@@ -107,8 +104,7 @@ struct MeasureDisk {
     AttemptRef attempt;
 };
 
-// ---- Workspace
-// ---------------------------------------------------------------------------------------------
+// ---- Workspace ---------------------------------------------------------------------------------
 
 // Times below are on the broker's clock. -> WrittenEvent(started)
 struct WriteStarted {

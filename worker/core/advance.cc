@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "common/base/check.h"
 #include "worker/core/core_state.h"
 
 // What the facts of an attempt ask for next. At most one action with a result is under way for an
@@ -41,10 +42,10 @@ void WorkerCore::State::advance(Attempt& attempt) {
     }
 }
 
-// ---- Before the start
-// --------------------------------------------------------------------------------------
+// ---- Before the start --------------------------------------------------------------------------
 
 void WorkerCore::State::advance_unclaimed(Attempt& attempt) {
+    IW_CHECK(attempt.unclaimed());
     const AttemptRef& ref = attempt.facts.attempt;
     if (attempt.facts.outcome && !attempt.stop_wish) {
         attempt.stop_wish = StopFact{.cause = Detail::killed, .reason = "the session has ended"};
@@ -80,6 +81,7 @@ void WorkerCore::State::advance_unclaimed(Attempt& attempt) {
         attempt.wake = now_.steady + Duration{1'000};
         return;
     }
+    IW_CHECK(attempt.facts.assignment.has_value());
     attempt.launched = true;  // also if it fails: tmux may have begun
     start_action(attempt, Launch{*attempt.facts.assignment, view_of(attempt)});
 }
@@ -122,8 +124,7 @@ void WorkerCore::State::advance_declined(Attempt& attempt) {
                                 .ended_at = now_.wall});
 }
 
-// ---- While it runs
-// -----------------------------------------------------------------------------------------
+// ---- While it runs -----------------------------------------------------------------------------
 
 void WorkerCore::State::advance_claimed(Attempt& attempt) {
     const AttemptRef& ref = attempt.facts.attempt;
@@ -173,6 +174,7 @@ void WorkerCore::State::advance_running(Attempt& attempt) {
 }
 
 void WorkerCore::State::advance_stopping(Attempt& attempt) {
+    IW_CHECK(attempt.facts.stop && !attempt.launcher_gone);
     const AttemptRef& ref = attempt.facts.attempt;
     if (!attempt.signalled) {
         attempt.signalled = true;
@@ -186,6 +188,7 @@ void WorkerCore::State::advance_stopping(Attempt& attempt) {
 }
 
 void WorkerCore::State::advance_tree(Attempt& attempt) {
+    IW_CHECK(attempt.launcher_gone && !attempt.facts.end);
     const AttemptRef& ref = attempt.facts.attempt;
     if (!attempt.tree_term_sent) {
         attempt.tree_term_sent = true;
@@ -215,13 +218,14 @@ EndFact WorkerCore::State::lost_end(const Attempt& attempt, const std::string& e
 }
 
 void WorkerCore::State::record_end(Attempt& attempt, EndFact end) {
+    IW_CHECK(!attempt.facts.end);  // the first record stands
     start_action(attempt, RecordEnd{attempt.facts.attempt, std::move(end)});
 }
 
-// ---- After its end
-// -----------------------------------------------------------------------------------------
+// ---- After its end -----------------------------------------------------------------------------
 
 void WorkerCore::State::advance_ended(Attempt& attempt) {
+    IW_CHECK(attempt.facts.end || attempt.facts.holder == StartHolder::declined);
     const AttemptRef& ref = attempt.facts.attempt;
     const AttemptSnapshot& facts = attempt.facts;
     const bool ran = facts.holder == StartHolder::launcher;
@@ -244,11 +248,13 @@ void WorkerCore::State::advance_ended(Attempt& attempt) {
         return start_action(attempt, WriteFinal{ref, *facts.outcome, before});
     }
     if (attempt.deliverables) return;
+    IW_CHECK(facts.end.has_value());
     const AgentName agent = facts.assignment ? facts.assignment->agent : AgentName{};
     start_action(attempt, Judge{ref, agent, *facts.end});
 }
 
 void WorkerCore::State::kill_session(Attempt& attempt) {
+    IW_CHECK(!attempt.session_killed);
     attempt.session_killed = true;
     // A later attempt has taken the name over, so this one's is gone already.
     if (!sibling_holds_session(attempt)) emit(KillSession{attempt.facts.attempt});
@@ -263,6 +269,7 @@ void WorkerCore::State::advance_foreign(const AttemptRef& ref, ForeignEnd& end) 
 }
 
 void WorkerCore::State::close_locally(Attempt& attempt) {
+    IW_CHECK(!attempt.busy);
     const AttemptRef ref = attempt.facts.attempt;
     note(ref, std::string(name(phase_of(attempt))), "closed",
          attempt.superseded ? "superseded" : "");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/base/check.h"
 #include "common/base/limits.h"
 
 namespace iw::worker {
@@ -16,10 +17,12 @@ constexpr Duration kRetryLast{60'000};
 }  // namespace
 
 Duration next_pause(Duration pause, Duration first, Duration last) {
+    IW_CHECK(first > Duration{0} && first <= last);
     return pause < first ? first : std::min(pause * 2, last);
 }
 
 void SendState::sent(std::uint64_t current_link, Timestamp now) {
+    IW_CHECK(current_link > 0);  // nothing is sent before a welcome
     // Over a new connection the first repeat comes early again.
     pause = next_pause(link == current_link ? pause : Duration{0}, kRepeatFirst, kRepeatLast);
     link = current_link;
@@ -52,6 +55,7 @@ AttemptPhase phase_of(const Attempt& attempt) {
 }
 
 bool report_due(const Attempt& attempt, std::uint32_t number) {
+    IW_CHECK(number >= 1 && number <= 3);
     const AttemptSnapshot& facts = attempt.facts;
     if (facts.reported >= number || attempt.superseded) return false;
     if (number == 3) return facts.outcome && attempt.final_written;
@@ -63,6 +67,7 @@ bool report_due(const Attempt& attempt, std::uint32_t number) {
 
 EndedReport ended_report(const Attempt& attempt, Duration clock_offset,
                          const std::string& workspace) {
+    IW_CHECK(attempt.facts.end.has_value());
     const EndFact& end = *attempt.facts.end;
     EndedReport report;
     report.cause = end.cause;

@@ -37,6 +37,7 @@ class WorkerCore::State {
     bool is_known(const AttemptRef& ref) const {
         return live_.contains(ref) || closed_.contains(ref);
     }
+    std::optional<SessionView> view(const AttemptRef& ref, Now now) const;
     std::vector<AttemptState> inventory() const;
     Counts counts() const;
 
@@ -100,6 +101,9 @@ class WorkerCore::State {
     void close_locally(Attempt& attempt);
     bool sibling_holds_session(const Attempt& attempt) const;
     bool may_start() const { return link_.fresh(now_.steady) && !shutting_down_; }
+
+    void check_invariants() const;  // invariants.cc
+    void check_invariants_of(const AttemptRef& ref, const Attempt& attempt) const;
 
     void tick_link();
     void send_hello();

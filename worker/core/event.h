@@ -55,8 +55,7 @@ struct AttemptSnapshot {
 // record.
 enum class LauncherState { not_asked, alive, gone, other_boot };
 
-// ---- From the shell: what is found on disk and in the machine
-// ----------------------------------------------
+// ---- From the shell: what is found on disk and in the machine ----------------------------------
 
 // Once for each attempt on disk, before any other event, and as the answer to ReopenAttempt. What
 // it leads to comes with the next event.
@@ -80,8 +79,7 @@ struct OfferEvent {
 struct ShutdownEvent {};
 struct TickEvent {};
 
-// ---- From the broker
-// ---------------------------------------------------------------------------------------
+// ---- From the broker ---------------------------------------------------------------------------
 
 struct WelcomeEvent {
     WelcomeReply welcome;
@@ -112,8 +110,7 @@ struct HeardEvent {};
 // A message could not be handed to the transport: nobody is connected.
 struct NotSentEvent {};
 
-// ---- Results of actions
-// ------------------------------------------------------------------------------------
+// ---- Results of actions ------------------------------------------------------------------------
 
 struct AcceptedEvent {
     AttemptRef attempt;

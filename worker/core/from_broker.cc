@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "common/base/check.h"
 #include "worker/core/core_state.h"
 
 // What the broker says, and what is said to it.
@@ -20,8 +21,7 @@ std::size_t size_of(const Report& report) {
 
 }  // namespace
 
-// ---- Link
-// --------------------------------------------------------------------------------------------------
+// ---- Link --------------------------------------------------------------------------------------
 
 bool WorkerCore::State::hear() {
     // The silence is measured before this message counts: one that waited in the buffer of a frozen
@@ -128,8 +128,7 @@ void WorkerCore::State::on(HeartbeatAnsweredEvent event) {
         wish_stop(order);
 }
 
-// ---- Assignments, stops, closes
-// ----------------------------------------------------------------------------
+// ---- Assignments, stops, closes ----------------------------------------------------------------
 
 void WorkerCore::State::on(AssignEvent event) {
     // Without a welcome of its own an assignment is from before; the broker sends it again.
@@ -216,10 +215,10 @@ void WorkerCore::State::close(Outcome outcome) {
     attempt->facts.outcome = std::move(outcome.session);
 }
 
-// ---- Reports
-// -----------------------------------------------------------------------------------------------
+// ---- Reports -----------------------------------------------------------------------------------
 
 Report WorkerCore::State::make_report(const Attempt& attempt, std::uint32_t number) const {
+    IW_CHECK(report_due(attempt, number));
     const AttemptRef& ref = attempt.facts.attempt;
     Report report{
         .session = ref.session, .fence = ref.fence, .number = number, .body = ClosedReport{}};

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "common/base/limits.h"
+#include "common/base/check.h"
 #include "worker/core/attempt.h"
 
 namespace iw::worker {
@@ -89,8 +89,14 @@ Link::Step Link::due(Timestamp now) const {
 }
 
 void Link::hello_sent(Timestamp now) {
+    IW_CHECK(!up() && !closed());
     state_ = State::greeting;
     greeting_until_ = now + kGreetingPatience;
+}
+
+void Link::heartbeat_sent(Timestamp now) {
+    IW_CHECK(up() && heartbeat_ >= kHeartbeatMin);
+    next_heartbeat_ = now + heartbeat_;
 }
 
 void Link::greeting_given_up(Timestamp now) {

@@ -31,7 +31,7 @@ class Link {
 
     Step due(Timestamp now) const;
     void hello_sent(Timestamp now);
-    void heartbeat_sent(Timestamp now) { next_heartbeat_ = now + heartbeat_; }
+    void heartbeat_sent(Timestamp now);
     void heartbeat_soon(Timestamp now) { next_heartbeat_ = now; }
     void greeting_given_up(Timestamp now);
 

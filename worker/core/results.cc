@@ -57,6 +57,7 @@ void WorkerCore::State::on(ClaimedEvent event) {
     attempt->succeed();
     if (event.holder == StartHolder::nobody || !attempt->unclaimed()) return;
     attempt->facts.holder = event.holder;
+    attempt->dormant = false;
     if (event.holder == StartHolder::launcher) {
         // The launcher was faster: the attempt runs, and a decline has come too late.
         attempt->decline.reset();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/base/check.h"
 #include "worker/core/core_state.h"
 
 namespace iw::worker {
@@ -14,10 +15,10 @@ void take_earlier(std::optional<Timestamp>& deadline, std::optional<Timestamp> o
 
 }  // namespace
 
-// ---- One step
-// ----------------------------------------------------------------------------------------------
+// ---- One step ----------------------------------------------------------------------------------
 
 Actions WorkerCore::State::step(Now now, CoreEvent event) {
+    IW_CHECK(!started_ || now.steady >= now_.steady);
     now_ = now;
     actions_.clear();
     if (!started_) {
@@ -41,6 +42,7 @@ Actions WorkerCore::State::step(Now now, CoreEvent event) {
         advance_foreign(ref, end);
     send_reports();
     forget_old();
+    check_invariants();
     return std::exchange(actions_, {});
 }
 
@@ -62,8 +64,7 @@ std::optional<Timestamp> WorkerCore::State::next_deadline() const {
     return deadline;
 }
 
-// ---- Events of the shell
-// -----------------------------------------------------------------------------------
+// ---- Events of the shell -----------------------------------------------------------------------
 
 void WorkerCore::State::on(RestoredEvent event) {
     const AttemptRef ref = event.snapshot.attempt;
@@ -101,7 +102,10 @@ void WorkerCore::State::on(SeenEvent event) {
 void WorkerCore::State::merge(Attempt& attempt, AttemptSnapshot snapshot) {
     AttemptSnapshot& facts = attempt.facts;
     const AttemptPhase before = phase_of(attempt);
-    if (snapshot.assignment && !facts.assignment) facts.assignment = std::move(snapshot.assignment);
+    if (snapshot.assignment && !facts.assignment) {
+        facts.assignment = std::move(snapshot.assignment);
+        facts.assignment->prompt.clear();  // stands on disk
+    }
     if (snapshot.holder != StartHolder::nobody && facts.holder == StartHolder::nobody) {
         facts.holder = snapshot.holder;
         facts.holder_reason = snapshot.holder_reason;
@@ -114,7 +118,10 @@ void WorkerCore::State::merge(Attempt& attempt, AttemptSnapshot snapshot) {
         attempt.started = now_.steady - since;
         attempt.next_measure = now_.steady + config_.disk_interval;
     }
-    if (snapshot.stop && !facts.stop) facts.stop = std::move(snapshot.stop);
+    if (snapshot.stop && !facts.stop) {
+        facts.stop = std::move(snapshot.stop);
+        attempt.stop_wish.reset();
+    }
     if (snapshot.end && !facts.end) {
         facts.end = std::move(snapshot.end);
         attempt.end_seen = now_.steady;
@@ -150,14 +157,13 @@ void WorkerCore::State::on(ShutdownEvent) {
 
 void WorkerCore::State::on(TickEvent) {}
 
-// ---- Small parts
-// -------------------------------------------------------------------------------------------
+// ---- Small parts -------------------------------------------------------------------------------
 
 void WorkerCore::State::forget_old() {
     while (!forget_.empty() && forget_.begin()->first <= now_.steady) {
         const AttemptRef ref = forget_.begin()->second;
         forget_.erase(forget_.begin());
-        closed_.erase(ref);
+        IW_CHECK(closed_.erase(ref) == 1);
         emit(ForgetAttempt{ref});
     }
 }
@@ -174,6 +180,7 @@ Attempt* WorkerCore::State::find_idle(const AttemptRef& ref) {
 }
 
 void WorkerCore::State::start_action(Attempt& attempt, Action action) {
+    IW_CHECK(!attempt.busy);
     attempt.busy = true;
     attempt.wake.reset();
     emit(std::move(action));
@@ -224,6 +231,16 @@ SessionView WorkerCore::State::view_of(const Attempt& attempt) const {
     return view;
 }
 
+std::optional<SessionView> WorkerCore::State::view(const AttemptRef& ref, Now now) const {
+    const auto found = live_.find(ref);
+    if (found == live_.end() || !found->second.facts.assignment) return std::nullopt;
+    SessionView view = view_of(found->second);
+    if (found->second.facts.started_at) {
+        view.started_at = *found->second.facts.started_at + (link_.broker_time(now) - now.wall);
+    }
+    return view;
+}
+
 std::vector<AttemptState> WorkerCore::State::inventory() const {
     std::vector<AttemptState> list;
     for (const auto& [ref, attempt] : live_) {
@@ -247,8 +264,7 @@ WorkerCore::Counts WorkerCore::State::counts() const {
     return counts;
 }
 
-// ---- Outside
-// -----------------------------------------------------------------------------------------------
+// ---- Outside -----------------------------------------------------------------------------------
 
 WorkerCore::WorkerCore(CoreConfig config) : state_(std::make_unique<State>(std::move(config))) {}
 WorkerCore::~WorkerCore() = default;
@@ -269,6 +285,9 @@ WallTime WorkerCore::broker_time(Now now) const {
 }
 bool WorkerCore::is_known(const AttemptRef& attempt) const {
     return state_->is_known(attempt);
+}
+std::optional<SessionView> WorkerCore::view(const AttemptRef& attempt, Now now) const {
+    return state_->view(attempt, now);
 }
 std::vector<AttemptState> WorkerCore::inventory() const {
     return state_->inventory();

@@ -60,6 +60,8 @@ class WorkerCore {
     // The broker's clock as learned from its answers; this machine's before the first.
     WallTime broker_time(Now now) const;
     bool is_known(const AttemptRef& attempt) const;
+    // What an unfinished attempt that was assigned here shows in its workspace; nothing for others.
+    std::optional<SessionView> view(const AttemptRef& attempt, Now now) const;
     // All but closed ones, as hello and heartbeats state them.
     std::vector<AttemptState> inventory() const;
 

@@ -16,7 +16,7 @@ Report only_report(const Bench& bench) {
     return sent[0].reports[0];
 }
 
-// ---- Link ---------------------------------------------------------------------------------------
+// ---- Link --------------------------------------------------------------------------------------
 
 TEST(WorkerLink, SaysHelloFirstWithItsInventory) {
     Bench bench(bench_config());
@@ -113,7 +113,7 @@ TEST(WorkerLink, KeepsTheBrokersClock) {
     EXPECT_EQ(bench.core.broker_time(bench.now()), before);
 }
 
-// ---- Start --------------------------------------------------------------------------------------
+// ---- Start -------------------------------------------------------------------------------------
 
 TEST(WorkerStart, RecordsBeforeItLaunches) {
     Bench bench(bench_config());
@@ -245,7 +245,7 @@ TEST(WorkerStart, AnUnclaimedSessionIsLookedForTwiceBeforeItIsGivenUp) {
     EXPECT_TRUE(bench.core.inventory().empty());
 }
 
-// ---- While it runs ------------------------------------------------------------------------------
+// ---- While it runs -----------------------------------------------------------------------------
 
 TEST(WorkerRun, WritesTheWorkspaceBeforeItReportsTheStart) {
     Bench bench(bench_config());
@@ -328,7 +328,7 @@ TEST(WorkerRun, EndsTheTreeOfADeadLauncherBeforeItSaysLost) {
     EXPECT_EQ(bench.all<RecordEnd>()[0].end.evidence, "none left");
 }
 
-// ---- Stops --------------------------------------------------------------------------------------
+// ---- Stops -------------------------------------------------------------------------------------
 
 TEST(WorkerStop, AnUnknownAttemptIsTakenSoThatItsAssignmentFindsIt) {
     Bench bench(bench_config());
@@ -389,7 +389,7 @@ TEST(WorkerStop, AnEndBeforeTheStopWasSentStands) {
     EXPECT_TRUE(ended->success);
 }
 
-// ---- End ----------------------------------------------------------------------------------------
+// ---- End ---------------------------------------------------------------------------------------
 
 TEST(WorkerEnd, WaitsForTheLogThenReportsThenWritesThenCloses) {
     Bench bench(bench_config());
@@ -490,7 +490,7 @@ TEST(WorkerEnd, AnEndThatCannotBeRecordedIsTriedAgain) {
     EXPECT_TRUE(bench.has<RecordEnd>());
 }
 
-// ---- Adoption -----------------------------------------------------------------------------------
+// ---- Adoption ----------------------------------------------------------------------------------
 
 AttemptSnapshot running_on_disk(WallTime started) {
     AttemptSnapshot snapshot;

@@ -91,7 +91,7 @@ class World {
   private:
     bool chance(std::uint64_t one_in) { return faults_ && random_.below(one_in) == 0; }
 
-    // ---- Worker process ----
+    // ---- Worker process ------------------------------------------------------------------------
 
     void restart() {
         ++start_count_;
@@ -266,7 +266,7 @@ class World {
     void perform(const NoteSession&) {}
     void perform(const Transition&) {}
 
-    // ---- Launchers ----
+    // ---- Launchers -----------------------------------------------------------------------------
 
     void end_agent(const AttemptRef& ref, bool without_record) {
         Machine& machine = machines_[ref];
@@ -307,7 +307,7 @@ class World {
         }
     }
 
-    // ---- Broker ----
+    // ---- Broker --------------------------------------------------------------------------------
 
     using ToBroker = std::variant<WorkerHello, HeartbeatRequest, Report>;
 
