@@ -70,7 +70,7 @@ struct GoodbyeEvent {
     WorkerName worker;
 };
 // Time has passed. `stall` is how long the broker itself was held up since the turn before (0
-// normally): every lease gets it back.
+// normally): every lease gets it back, and one heartbeat more.
 struct TickEvent {
     Duration stall{0};
 };

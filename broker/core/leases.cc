@@ -13,10 +13,13 @@ namespace iw::broker {
 void BrokerCore::State::on(TickEvent event) {
     // A worker cannot be blamed for what the broker did not read.
     if (event.stall > Duration(0)) {
+        // One heartbeat more than the stall: what arrived meanwhile is still on its way through the
+        // transport, which stood still as well.
+        const Duration grace = event.stall + config_.heartbeat;
         for (auto& [name, presence] : presence_) {
-            presence.heard_at = std::min(presence.heard_at + event.stall, time_.steady);
+            presence.heard_at = std::min(presence.heard_at + grace, time_.steady);
             for (auto& [ordinal, deadline] : presence.orphans)
-                deadline += event.stall;
+                deadline += grace;
         }
     }
     check_leases();
