@@ -95,6 +95,16 @@ std::string printable(std::string_view text, bool single_line) {
     return result;
 }
 
+std::string short_line(std::string_view text, std::size_t bytes_max) {
+    std::string line = printable(text, /*single_line=*/true);
+    if (line.size() <= bytes_max) return line;
+    std::size_t end = bytes_max;
+    while (end > 0 && (static_cast<unsigned char>(line[end]) & 0xC0) == 0x80)
+        --end;
+    line.resize(end);
+    return line;
+}
+
 std::string nearest(std::string_view text, const std::vector<std::string>& candidates) {
     std::string best;
     std::size_t best_distance = std::min<std::size_t>(3, text.size() / 3) + 1;

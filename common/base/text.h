@@ -2,6 +2,7 @@
 
 // Pure helpers on text that comes from people, peers and agents.
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,9 @@ bool is_utf8(std::string_view text);
 // are not UTF-8 become U+FFFD; with `single_line` newlines and tabs become spaces. No escape
 // sequence survives.
 std::string printable(std::string_view text, bool single_line);
+
+// One printable line of at most `bytes_max` bytes, never cut inside a character.
+std::string short_line(std::string_view text, std::size_t bytes_max);
 
 // The candidate nearest to `text` by edit distance, at most a third of its length (and 3) away;
 // empty if none.

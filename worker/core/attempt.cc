@@ -4,6 +4,7 @@
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
+#include "common/base/text.h"
 
 namespace iw::worker {
 
@@ -98,7 +99,9 @@ EndedReport ended_report(const Attempt& attempt, Duration clock_offset,
         report.result_inline = deliverables.result_inline;
         report.result = deliverables.result;
     }
-    report.reason.resize(std::min(report.reason.size(), limits::kReasonMax));
+    // A report that breaks the form of the wire would be refused for ever.
+    for (std::string* text : {&report.reason, &report.evidence, &report.result_status})
+        *text = short_line(*text, limits::kReasonMax);
     return report;
 }
 

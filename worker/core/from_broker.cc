@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "common/base/check.h"
+#include "common/base/text.h"
 #include "worker/core/core_state.h"
 
 // What the broker says, and what is said to it.
@@ -227,9 +228,10 @@ Report WorkerCore::State::make_report(const Attempt& attempt, std::uint32_t numb
         report.body = StartedReport{.started_at = *attempt.facts.started_at + clock_offset(),
                                     .workspace = workspace_of(attempt)};
     } else if (number == 1) {
-        report.body = DeclinedReport{.cause = Detail::start_failed,
-                                     .platform_fault = true,
-                                     .reason = attempt.facts.holder_reason};
+        report.body =
+            DeclinedReport{.cause = Detail::start_failed,
+                           .platform_fault = true,
+                           .reason = short_line(attempt.facts.holder_reason, limits::kReasonMax)};
     }
     return report;
 }

@@ -74,6 +74,14 @@ TEST(Printable, KeepsLinesUnlessOneIsWanted) {
     EXPECT_EQ(printable("a\tb\nc", true), "a b c");
 }
 
+TEST(ShortLine, CutsBetweenCharacters) {
+    EXPECT_EQ(short_line("a\nb", 10), "a b");
+    EXPECT_EQ(short_line("abc", 2), "ab");
+    EXPECT_EQ(short_line("a\xC3\xA9", 2), "a");            // an e with its accent takes two bytes
+    EXPECT_EQ(short_line("\x1b\x1b", 5), "\xEF\xBF\xBD");  // what replaces a byte is longer
+    EXPECT_EQ(short_line("\xF0\x9F\x98\x80", 3), "");
+}
+
 TEST(Nearest, FindsASlipOfThePenAndNothingFarther) {
     const std::vector<std::string> words = {"submit", "status", "list", "kill"};
     EXPECT_EQ(nearest("sumbit", words), "submit");
