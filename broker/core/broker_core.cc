@@ -49,6 +49,9 @@ std::vector<std::string> BrokerCore::known_agents() const {
 bool BrokerCore::is_current(const AttemptRef& inside) const {
     return state_->is_current(inside);
 }
+bool BrokerCore::is_current(const AttemptRef& inside, const WorkerName& by) const {
+    return state_->is_current(inside, by);
+}
 void BrokerCore::check_invariants() const {
     state_->check_invariants();
 }

@@ -58,6 +58,8 @@ class BrokerCore {
     std::vector<std::string> known_agents() const;
     // Whether `inside` is the session's current attempt and its session is live.
     bool is_current(const AttemptRef& inside) const;
+    // The same, and whether `by` is the worker that holds it: no other may speak for it.
+    bool is_current(const AttemptRef& inside, const WorkerName& by) const;
 
     struct Counts {
         std::size_t queued = 0;

@@ -62,6 +62,11 @@ void DurableState::restore(const LiveState& state) {
     for (const WorkerRegistered& registered : state.workers) {
         workers_[registered.name].registration = registered;
     }
+    for (const auto& [name, noted] : state.worker_states) {
+        const auto worker = workers_.find(name);
+        IW_CHECK(worker != workers_.end());
+        worker->second.state = noted;
+    }
     for (const LiveSession& live : state.sessions)
         restore_session(live);
 }
@@ -247,8 +252,8 @@ void DurableState::on(const Record& record, const KillWished& wished) {
 void DurableState::on(const Record& record, const ReportSuperseded& superseded) {
     Session& session = advance(superseded.id, record.body);
     std::vector<ReportSuperseded>& kept = session.progress_made().superseded;
-    IW_CHECK(kept.size() < kSupersededMax);
-    kept.push_back(superseded);
+    // The bound is the step's to keep, and memory's: an older one may have written more.
+    if (kept.size() < kSupersededMax) kept.push_back(superseded);
 }
 
 void DurableState::on(const Record&, const WorkerRegistered& registered) {

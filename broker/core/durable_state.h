@@ -28,8 +28,7 @@ inline constexpr std::string_view kAway = "away";
 
 struct Worker {
     WorkerRegistered registration;
-    std::string state{
-        worker_state::kUp};  // as last noted; after a start "up" until noticed otherwise
+    std::string state{worker_state::kUp};    // as last noted
     std::map<std::uint64_t, Session*> held;  // sessions with an unfinished attempt here, by ordinal
 
     bool is_up() const { return state == worker_state::kUp; }

@@ -26,6 +26,7 @@ struct Caller {
     std::string request;  // request id, echoed
     Principal principal;
     std::optional<AttemptRef> inside;  // relayed by a worker for a process inside this attempt
+    WorkerName relayed_by{};           // the worker that relayed it; empty: not relayed
 };
 
 // What the shell found in the database for an idempotency key.
@@ -69,6 +70,11 @@ struct GoodbyeEvent {
     Caller caller;
     WorkerName worker;
 };
+// The connection is known to be dead. Leases run on: it is not the worker that was noticed to be
+// gone, only the way to it, so nothing is sent there until it says hello again.
+struct PeerGoneEvent {
+    PeerId peer;
+};
 // Time has passed. `stall` is how long the broker itself was held up since the turn before (0
 // normally): every lease gets it back, and one heartbeat more.
 struct TickEvent {
@@ -76,6 +82,6 @@ struct TickEvent {
 };
 
 using CoreEvent = std::variant<SubmitEvent, KillEvent, HelloEvent, HeartbeatEvent, ReportEvent,
-                               GoodbyeEvent, TickEvent>;
+                               GoodbyeEvent, PeerGoneEvent, TickEvent>;
 
 }  // namespace iw::broker

@@ -143,6 +143,16 @@ void BrokerCore::State::send_missing(const Worker& worker, Presence& presence,
     }
 }
 
+void BrokerCore::State::on(PeerGoneEvent event) {
+    for (auto& [name, presence] : presence_) {
+        if (presence.peer != event.peer) continue;
+        presence.peer.reset();
+        presence.sent.clear();
+        const std::string& state = durable_.worker(name)->state;
+        transition("worker=" + name.str(), state, state, "its connection is gone");
+    }
+}
+
 void BrokerCore::State::on(GoodbyeEvent event) {
     Presence* presence = present(event.caller, event.worker);
     if (presence == nullptr) return;

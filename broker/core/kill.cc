@@ -16,7 +16,7 @@ void BrokerCore::State::on(KillEvent event) {
         return refuse(caller, ErrorCode::not_found, "no live session " + event.id.str());
     }
     if (caller.inside) {
-        if (!is_current(*caller.inside)) {
+        if (!may_speak(caller)) {
             return refuse(caller, ErrorCode::stale_fence,
                           "attempt " + attempt_name(*caller.inside) +
                               " is not the current one of its session; nothing was killed");

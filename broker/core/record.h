@@ -189,6 +189,8 @@ struct LiveState {
     WallTime id_second;                 // newest second used in an id
     std::vector<LiveSession> sessions;  // in order of creation
     std::vector<WorkerRegistered> workers;
+    // As last noted, by WorkerNoted; "up" where none is stated.
+    std::map<WorkerName, std::string> worker_states;
 };
 
 }  // namespace iw::broker

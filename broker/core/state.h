@@ -40,11 +40,14 @@ class BrokerCore::State {
     std::vector<std::string> known_agents(std::string_view project) const;
     bool is_live(const SessionId& id) const { return durable_.session(id) != nullptr; }
     bool is_current(const AttemptRef& inside) const;
+    bool is_current(const AttemptRef& inside, const WorkerName& by) const;
+    // Whether the caller may speak for the attempt that it says to be inside of.
+    bool may_speak(const Caller& caller) const;
     void check_invariants() const;
 
   private:
     // ---- Events
-    // Each answers its caller, except a tick, which has none. What it makes possible is handed out
+    // Each answers its caller, except those that have none. What it makes possible is handed out
     // by the end of the step, not by the handler.
     void on(SubmitEvent event);
     void on(KillEvent event);
@@ -52,6 +55,7 @@ class BrokerCore::State {
     void on(HeartbeatEvent event);
     void on(ReportEvent event);
     void on(GoodbyeEvent event);
+    void on(PeerGoneEvent event);
     void on(TickEvent event);
 
     // ---- What a step does: records, answers, messages, notes

@@ -54,7 +54,7 @@ SubmitOutcome refused(Error error) {
 
 void BrokerCore::State::on(SubmitEvent event) {
     const Caller& caller = event.caller;
-    if (caller.inside && !is_current(*caller.inside)) {
+    if (!may_speak(caller)) {
         return refuse(caller, ErrorCode::stale_fence,
                       "attempt " + attempt_name(*caller.inside) +
                           " is not the current one of its session; nothing was submitted");

@@ -158,4 +158,14 @@ bool BrokerCore::State::is_current(const AttemptRef& inside) const {
     return session != nullptr && session->is_held() && session->fence == inside.fence;
 }
 
+bool BrokerCore::State::is_current(const AttemptRef& inside, const WorkerName& by) const {
+    return is_current(inside) && durable_.session(inside.session)->progressed().worker == by;
+}
+
+bool BrokerCore::State::may_speak(const Caller& caller) const {
+    if (!caller.inside) return true;
+    if (caller.relayed_by.empty()) return is_current(*caller.inside);
+    return is_current(*caller.inside, caller.relayed_by);
+}
+
 }  // namespace iw::broker

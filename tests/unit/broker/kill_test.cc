@@ -157,5 +157,25 @@ TEST(Kill, StopGoesBeforeTheAssignmentThatDidNotArrive) {
     EXPECT_EQ(order, "stop assign ");
 }
 
+// Another worker does not speak for an attempt, even if it names the right fence.
+TEST(Kill, OnlyTheHolderRelays) {
+    CoreDriver driver;
+    driver.hello(CoreDriver::worker("w"), 7);
+    const SessionId id = driver.submitted("a");
+    const AttemptRef inside{id, {1, 1}};
+    EXPECT_TRUE(driver.core.is_current(inside, WorkerName("w")));
+    EXPECT_FALSE(driver.core.is_current(inside, WorkerName("x")));
+    Caller caller = CoreDriver::caller(8);
+    caller.inside = inside;
+    caller.relayed_by = WorkerName("x");
+    const Actions kill = driver.step(KillEvent{.caller = caller, .id = id, .reason = "x"});
+    EXPECT_EQ(CoreDriver::refusal(kill)->code, ErrorCode::stale_fence);
+    SubmitEvent submit{.caller = caller, .items = {}};
+    submit.items.push_back({CoreDriver::submission("a"), CoreDriver::hash(1), std::nullopt});
+    EXPECT_EQ(CoreDriver::refusal(driver.step(submit))->code, ErrorCode::stale_fence);
+    submit.caller.relayed_by = WorkerName("w");
+    EXPECT_FALSE(CoreDriver::refusal(driver.step(submit)).has_value());
+}
+
 }  // namespace
 }  // namespace iw::broker

@@ -169,6 +169,20 @@ TEST(Lease, AfterGoodbyeItRunsOn) {
     EXPECT_EQ(scene.outcome_text(scene.id), "FAILED/lost");
 }
 
+// The lease is the worker's, not its connection's; but nothing is sent into a dead connection.
+TEST(Lease, AConnectionThatIsGoneIsGivenNothing) {
+    Scene scene(OnLost::fail);
+    EXPECT_TRUE(scene.step(PeerGoneEvent{.peer = {8}}).transitions.empty());
+    EXPECT_TRUE(scene.step(PeerGoneEvent{.peer = {7}}).records.empty());
+    EXPECT_EQ(scene.worker_state("w"), "up");
+    const SessionId waits = scene.submitted("a");
+    EXPECT_EQ(scene.shown(waits), "CREATED/no-worker");
+    EXPECT_EQ(CoreDriver::refusal(scene.heartbeat("w", 7, {}))->code, ErrorCode::no_session);
+    WorkerHello back = CoreDriver::worker("w");
+    back.inventory = {scene.running()};
+    EXPECT_EQ(CoreDriver::assigned(scene.hello(back, 8)), std::vector{waits});
+}
+
 TEST(Lease, IdleWorkersWakeNobodyForEver) {
     CoreDriver driver;
     driver.hello(CoreDriver::worker("w"), 7);

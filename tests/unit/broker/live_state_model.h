@@ -83,7 +83,9 @@ class LiveStateModel {
     void on(const Record&, const KillWished& body) { sessions_.at(body.id).kill = body; }
     void on(const Record&, const ReportSuperseded&) {}
     void on(const Record&, const WorkerRegistered& body) { workers_[body.name] = body; }
-    void on(const Record&, const WorkerNoted&) {}
+    void on(const Record&, const WorkerNoted& body) {
+        state_.worker_states[body.name] = body.state;
+    }
 
     LiveState state_;
     std::vector<SessionId> order_;
