@@ -150,8 +150,14 @@ Status create_file_exclusive(const std::string& path, std::string_view bytes, mo
 }
 
 Status append_file(const std::string& path, std::string_view bytes, mode_t mode) {
-    const UniqueFd fd(open_retrying(path, O_WRONLY | O_CREAT | O_APPEND, mode));
+    // The name may be in a folder that others write: a link is not followed, and a FIFO without a
+    // reader would otherwise hold up the caller for ever.
+    constexpr int kFlags = O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+    const UniqueFd fd(open_retrying(path, kFlags, mode));
     if (!fd.valid()) return system_error("cannot open", path);
+    struct stat info {};
+    if (::fstat(fd.get(), &info) != 0) return system_error("cannot examine", path);
+    if (!S_ISREG(info.st_mode)) return make_error(ErrorCode::io, path + " is not a regular file");
     ssize_t written = -1;
     do {
         written = ::write(fd.get(), bytes.data(), bytes.size());

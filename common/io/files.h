@@ -38,7 +38,8 @@ Status write_file_new(const std::string& path, std::string_view bytes, mode_t mo
 // O_EXCL, written and synced with its folder; conflict when it exists. For claims: the name is
 // taken even when writing its content fails.
 Status create_file_exclusive(const std::string& path, std::string_view bytes, mode_t mode);
-// Appends one write; makes the file when it is missing.
+// Appends one write; makes the file when it is missing. An error, never a wait, when it is a link
+// or anything else that is no regular file.
 Status append_file(const std::string& path, std::string_view bytes, mode_t mode);
 Status sync_folder(const std::string& path);
 // mkdir -p; existing folders are left as they are.

@@ -40,7 +40,8 @@ Status prepare_project(const ProjectPaths& project) {
          {project.sessions, project.archive, io::parent_folder(project.global_log)}) {
         if (Status made = io::make_folders(folder, kFolderMode); !made) return made;
     }
-    if (Status made = io::append_file(project.global_log, "", kFileMode); !made) return made;
+    // Nobody's work waits for a line in the log: one that cannot be written is not fatal.
+    static_cast<void>(io::append_file(project.global_log, "", kFileMode));
     // Not fatal: somebody else's folder can be used, only not touched.
     static_cast<void>(::utimensat(AT_FDCWD, project.archive.c_str(), nullptr, 0));
     return Done{};

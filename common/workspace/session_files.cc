@@ -54,6 +54,21 @@ std::string change_line(WallTime time, SessionStatus from, SessionStatus to) {
     return log_line(time, LogWord::info, text);
 }
 
+// The workspace is the agent's too: what stands under one of our names and is of the wrong kind (a
+// folder, a link, a FIFO) goes aside, unfollowed and unread, so that the file can be made anew.
+// That it could not be moved shows when the file is written.
+void clear_name(const std::string& path, mode_t kind) {
+    struct stat status {};
+    if (::lstat(path.c_str(), &status) != 0 || (status.st_mode & S_IFMT) == kind) return;
+    const std::string aside = path + ".odd-" + io::random_hex(4);
+    static_cast<void>(::rename(path.c_str(), aside.c_str()));
+}
+
+Status append_line(const std::string& path, std::string_view lines) {
+    clear_name(path, S_IFREG);
+    return io::append_file(path, lines, kFileMode);
+}
+
 // A workspace that somebody has moved or removed is left alone by all but create().
 Status unless_missing(const std::string& folder, Status status) {
     if (status.ok() || is_folder(folder)) return status;
@@ -76,15 +91,27 @@ std::string tail_of_log(const std::string& path) {
 // repeats the whole call.
 Status append_once(const std::string& folder, const std::string& lines, const std::string& last) {
     if (!is_folder(folder)) return Done{};
+    clear_name(log_path(folder), S_IFREG);
     if (tail_of_log(log_path(folder)).find(last) != std::string::npos) return Done{};
-    return unless_missing(folder, io::append_file(log_path(folder), lines, kFileMode));
+    return unless_missing(folder, append_line(log_path(folder), lines));
+}
+
+// Archived after its end a workspace is complete and nobody writes it any more; one that was moved
+// there while its session runs is missed.
+bool is_archived_final(const ProjectPaths& project, const SessionView& session) {
+    if (session.status == SessionStatus::running) return false;
+    const std::string folder = project.archived(session.id);
+    if (!io::exists(folder)) return false;
+    const Result<std::string> text = io::read_file(state_path(folder), kStateMax);
+    if (!text) return true;
+    const Result<SessionView> view = view_from_state(*text);
+    return !view || is_final(view->status);
 }
 
 }  // namespace
 
 Status create(const ProjectPaths& project, const SessionView& session, std::string_view prompt) {
-    // Whoever could archive it has seen it final: it is complete and nobody writes it any more.
-    if (io::exists(project.archived(session.id))) return Done{};
+    if (is_archived_final(project, session)) return Done{};
     const std::string folder = project.workspace(session.id);
     if (Status made = io::make_folders(folder, kFolderMode); !made) return made;
     const std::string log =
@@ -105,6 +132,7 @@ Status write_state(const ProjectPaths& project, const SessionView& session, bool
                    WallTime now) {
     const std::string folder = project.workspace(session.id);
     if (!is_folder(folder)) return Done{};
+    clear_name(state_path(folder), S_IFREG);
     const Result<std::string> old = io::read_file(state_path(folder), kStateMax);
     const std::string text =
         merge_state_json(session, tmux_active, now, old.ok() ? std::string_view(*old) : "");
@@ -116,13 +144,12 @@ Status log_session(const ProjectPaths& project, const SessionId& id, WallTime ti
                    std::string_view text) {
     const std::string folder = project.workspace(id);
     if (!is_folder(folder)) return Done{};
-    return unless_missing(
-        folder, io::append_file(log_path(folder), log_line(time, level, text), kFileMode));
+    return unless_missing(folder, append_line(log_path(folder), log_line(time, level, text)));
 }
 
 Status log_project(const ProjectPaths& project, WallTime time, LogWord level,
                    std::string_view text) {
-    return io::append_file(project.global_log, log_line(time, level, text), kFileMode);
+    return append_line(project.global_log, log_line(time, level, text));
 }
 
 Status write_started(const ProjectPaths& project, const SessionView& session, WallTime now) {
@@ -142,6 +169,7 @@ Status write_started(const ProjectPaths& project, const SessionView& session, Wa
 Status write_end(const ProjectPaths& project, const SessionView& outcome, SessionStatus before,
                  WallTime now) {
     const std::string folder = project.workspace(outcome.id);
+    clear_name(state_path(folder), S_IFREG);
     const Result<std::string> old = io::read_file(state_path(folder), kStateMax);
     if (old.ok() && shows_outcome(*old, outcome)) return Done{};
     const WallTime time = outcome.completed_at.value_or(now);
@@ -172,6 +200,7 @@ Status begin_attempt(const ProjectPaths& project, const SessionId& id, std::uint
     if (attempt < 2 || !is_folder(folder)) return Done{};
     constexpr std::array<std::string_view, 4> kStay = {"prompt.md", "state.json", "session.log",
                                                        "attempts"};
+    clear_name(folder + "/attempts", S_IFDIR);
     const std::string earlier = folder + "/attempts/" + std::to_string(attempt - 1);
     if (Status made = io::make_folders(earlier, kFolderMode); !made) return made;
     for (const std::string& name : io::list_folder(folder)) {

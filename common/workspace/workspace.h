@@ -42,6 +42,10 @@ Status prepare_project(const ProjectPaths& project);
 // The upper folder of `start` (itself included) that holds scripts/ops/; empty when there is none.
 std::string find_project(const std::string& start);
 
+// In all of them: an entry of the wrong kind under one of our names (a folder, link or FIFO in
+// place of session.log) is renamed to `<name>.odd-<random>`, never followed, and the file is made
+// anew.
+//
 // Creates workspace, prompt.md (byte for byte), state.json and session.log ("Session created:
 // <id>"), each only where it is missing: whoever comes first, worker or ictl, wins and the other
 // leaves it alone.
@@ -85,7 +89,8 @@ std::string state_json(const SessionView& session, bool tmux_active, WallTime no
 std::string mark_stale(std::string_view json);
 
 // result.json of a workspace: size, SHA-256, its `.status` if it is a JSON object with one, and the
-// bytes when they fit limits::kResultInlineMax. Nothing when there is no regular file of that name
+// bytes when they fit limits::kResultInlineMax. Over 64 MiB the SHA-256 stays empty: reading it all
+// would hold up the caller. Nothing when there is no regular file of that name
 // (links are not followed).
 struct ResultFile {
     std::uint64_t size = 0;

@@ -133,7 +133,9 @@ TEST_F(WorkspaceTest, MissingWorkspaceStaysMissing) {
 
 TEST_F(WorkspaceTest, ArchivedSessionIsNotMadeAgain) {
     ASSERT_TRUE(io::make_folders(project_.archived(running_view().id), 0755).ok());
-    EXPECT_TRUE(create(project_, running_view(), "p").ok());
+    SessionView view = running_view();
+    view.status = SessionStatus::created;
+    EXPECT_TRUE(create(project_, view, "p").ok());
     EXPECT_FALSE(io::exists(folder()));
 }
 
@@ -211,6 +213,52 @@ TEST_F(WorkspaceTest, PreparingTouchesTheArchiveAndOverwritesNothing) {
     ASSERT_EQ(::stat(project_.archive.c_str(), &status), 0);
     EXPECT_GT(status.st_mtime, 1);
     EXPECT_EQ(read(project_.global_log), "[2025-11-18T15:10:00Z] [WARN] kept\n");
+}
+
+TEST_F(WorkspaceTest, OddEntriesUnderOurNamesGoAsideAndTheEndIsWritten) {
+    ASSERT_TRUE(create(project_, running_view(), "p").ok());
+    ASSERT_TRUE(io::remove_file(folder() + "/session.log").ok());
+    ASSERT_TRUE(io::remove_file(folder() + "/state.json").ok());
+    ASSERT_EQ(::mkfifo((folder() + "/session.log").c_str(), 0600), 0);
+    ASSERT_EQ(::mkdir((folder() + "/state.json").c_str(), 0700), 0);
+
+    ASSERT_TRUE(write_end(project_, failed_view(), SessionStatus::running, WallTime{}).ok());
+    EXPECT_EQ(state()["status"], "FAILED");
+    EXPECT_NE(read(folder() + "/session.log").find("RUNNING → FAILED"), std::string::npos);
+    int odd = 0;
+    for (const std::string& name : io::list_folder(folder()))
+        odd += name.find(".odd-") != std::string::npos ? 1 : 0;
+    EXPECT_EQ(odd, 2);
+}
+
+TEST_F(WorkspaceTest, ALinkForTheLogIsNotFollowed) {
+    ASSERT_TRUE(create(project_, running_view(), "p").ok());
+    ASSERT_TRUE(io::remove_file(folder() + "/session.log").ok());
+    const std::string target = temp_.path() + "/elsewhere";
+    ASSERT_EQ(::symlink(target.c_str(), (folder() + "/session.log").c_str()), 0);
+    ASSERT_TRUE(write_started(project_, running_view(), WallTime{}).ok());
+    EXPECT_FALSE(io::exists(target));
+    EXPECT_NE(read(folder() + "/session.log").find("RUNNING"), std::string::npos);
+}
+
+TEST_F(WorkspaceTest, AHugeResultIsNotHashed) {
+    ASSERT_TRUE(create(project_, running_view(), "p").ok());
+    const std::string path = folder() + "/result.json";
+    ASSERT_TRUE(io::write_file(path, "{}", 0644, io::Sync::none).ok());
+    constexpr off_t kHuge = off_t{40} << 30;
+    ASSERT_EQ(::truncate(path.c_str(), kHuge), 0);
+    const auto result = read_result(folder());
+    ASSERT_TRUE(result.ok() && result->has_value());
+    EXPECT_EQ((*result)->size, static_cast<std::uint64_t>(kHuge));
+    EXPECT_EQ((*result)->sha256, "");
+    EXPECT_FALSE((*result)->inlined);
+}
+
+TEST_F(WorkspaceTest, ARunningWorkspaceMovedToTheArchiveIsMadeAgain) {
+    ASSERT_TRUE(create(project_, running_view(), "p").ok());
+    ASSERT_EQ(::rename(folder().c_str(), project_.archived(running_view().id).c_str()), 0);
+    ASSERT_TRUE(create(project_, running_view(), "p").ok());
+    EXPECT_EQ(read(folder() + "/prompt.md"), "p");
 }
 
 }  // namespace
