@@ -109,6 +109,7 @@ Actions BrokerCore::State::step(Now time, CoreEvent event) {
     IW_CHECK(actions_.records.empty());
     IW_CHECK(actions_.outgoing.empty());
     time_ = time;
+    assignments_.clear();
     std::visit([this](auto&& each) { on(std::move(each)); }, std::move(event));
     // Sessions' deadlines are no leases: they come whatever the event was, and before anything is
     // handed out, so that what has expired is not given to anyone.

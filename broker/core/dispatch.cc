@@ -1,6 +1,7 @@
 // Handing out: the earliest session of all that find a worker with room, and again, until none
 // does.
 
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -10,6 +11,9 @@
 namespace iw::broker {
 
 namespace {
+
+// The queue of a connection is bounded; what does not fit into it is lost until a list shows so.
+constexpr std::size_t kAssignmentsPerStep = 64;
 
 // The head of a class: the class with the smallest head is served first.
 struct Head {
@@ -30,11 +34,21 @@ bool BrokerCore::State::has_room(const Worker& worker) const {
     return used(worker) < worker.registration.slots;
 }
 
+bool BrokerCore::State::could_take(const Worker& worker) const {
+    return is_reachable(worker) && has_room(worker);
+}
+
+bool BrokerCore::State::is_sated(const Presence& presence) const {
+    IW_CHECK(presence.peer.has_value());
+    const auto sent = assignments_.find(*presence.peer);
+    return sent != assignments_.end() && sent->second >= kAssignmentsPerStep;
+}
+
 // The least loaded in proportion to its slots; of equal ones the first by name.
 const Worker* BrokerCore::State::pick(const ReadyQueue::Class& placement_class) const {
     const Worker* best = nullptr;
     for (const Worker* worker : placement_class.eligible) {
-        if (!is_reachable(*worker) || !has_room(*worker)) continue;
+        if (!could_take(*worker) || is_sated(presence_.at(worker->registration.name))) continue;
         if (best == nullptr ||
             used(*worker) * best->registration.slots < used(*best) * worker->registration.slots) {
             best = worker;
@@ -61,7 +75,15 @@ void BrokerCore::State::dispatch() {
         IW_CHECK(placement_class != nullptr);
         const Worker* worker = pick(*placement_class);
         // Room only shrinks from here on, so the class need not be looked at again in this step.
-        if (worker == nullptr) continue;
+        if (worker == nullptr) {
+            const std::vector<const Worker*>& eligible = placement_class->eligible;
+            // Room is left that the next step may fill: it comes at once, see next_deadline.
+            if (std::any_of(eligible.begin(), eligible.end(),
+                            [this](const Worker* each) { return could_take(*each); })) {
+                ready_.touch(head.number);
+            }
+            continue;
+        }
         assign(*head.entry.session, *worker);
         placement_class = ready_.find(head.number);
         if (placement_class == nullptr) continue;
@@ -102,6 +124,7 @@ void BrokerCore::State::send_assignment(Presence& presence, const Session& sessi
                           .metadata = particulars.metadata};
     if (session.disk_limit != Session::kNoDiskLimit) assignment.disk_limit = session.disk_limit;
     presence.sent[session.ordinal] = presence.beat;
+    ++assignments_[presence.peer.value()];
     AssignPush message;
     message.assignments.push_back(std::move(assignment));
     push(presence, std::move(message));

@@ -29,6 +29,12 @@ bool is_orphan(const Session& session, const Worker& worker) {
     return !state_id.empty() && state_id != worker.registration.state_id;
 }
 
+bool is_of(const Session& session, const Worker& worker) {
+    const Progress& progress = session.progressed();
+    if (progress.state_id.empty()) return progress.worker == worker.registration.name;
+    return progress.state_id == worker.registration.state_id;
+}
+
 DurableState::DurableState(std::uint32_t generation) : generation_(generation) {
     IW_CHECK(generation >= 1);
 }
@@ -85,6 +91,10 @@ void DurableState::restore_session(const LiveSession& live) {
         progress.worker = live.worker;
         progress.host = live.host;
         progress.state_id = live.worker_state_id;
+        const Worker* worker = this->worker(live.worker);
+        if (progress.state_id.empty() && worker != nullptr) {
+            progress.state_id = worker->registration.state_id;
+        }
         progress.started_at = live.started_at;
         progress.workspace = live.workspace;
         progress.last_reason = live.last_reason;
@@ -258,7 +268,9 @@ void DurableState::on(const Record& record, const ReportSuperseded& superseded) 
 
 void DurableState::on(const Record&, const WorkerRegistered& registered) {
     IW_CHECK(!registered.name.empty());
-    workers_[registered.name].registration = registered;
+    Worker& worker = workers_[registered.name];
+    worker.registration = registered;
+    take_over(worker);
 }
 
 void DurableState::on(const Record&, const WorkerNoted& noted) {
@@ -282,6 +294,25 @@ void DurableState::let_go(Session& session) {
     IW_CHECK(worker != workers_.end());
     const std::size_t erased = worker->second.held.erase(session.ordinal);
     IW_CHECK(erased == 1);
+}
+
+// The database does the same to its rows, so that a restored session is with the same name.
+void DurableState::take_over(Worker& worker) {
+    const WorkerRegistered& registration = worker.registration;
+    if (registration.state_id.empty()) return;
+    for (auto& [name, other] : workers_) {
+        if (name == registration.name) continue;
+        for (auto held = other.held.begin(); held != other.held.end();) {
+            Session& session = *held->second;
+            if (session.progress->state_id != registration.state_id) {
+                ++held;
+                continue;
+            }
+            session.progress->worker = registration.name;
+            session.progress->host = registration.host;
+            worker.held.insert(other.held.extract(held++));
+        }
+    }
 }
 
 // A session without an origin has its workspace at the worker that ran it.

@@ -91,6 +91,8 @@ class DurableState {
     void enter(Session& session, Phase phase);
     void hold(Session& session);
     void let_go(Session& session);
+    // A state directory that starts under another name brings its attempts along.
+    void take_over(Worker& worker);
     void begin_closing(Session& session);
     Origin owner_of(const Session& session) const;
     void check_session(const Session& session) const;
@@ -110,5 +112,8 @@ class DurableState {
 // Whether the attempt was given to the worker's name under another state directory: its process of
 // today has never heard of it, and handing it over again would run it twice.
 bool is_orphan(const Session& session, const Worker& worker);
+// Whether the session's newest attempt was given to the state directory that the worker has now,
+// under whatever name that was: what it says of the attempt counts.
+bool is_of(const Session& session, const Worker& worker);
 
 }  // namespace iw::broker

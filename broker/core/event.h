@@ -76,7 +76,8 @@ struct PeerGoneEvent {
     PeerId peer;
 };
 // Time has passed. `stall` is how long the broker itself was held up since the turn before (0
-// normally): every lease gets it back, and one heartbeat more.
+// normally): every lease gets it back, and one heartbeat more
+// unless the tick before had a stall, too.
 struct TickEvent {
     Duration stall{0};
 };

@@ -22,7 +22,7 @@ bool takes_room(AttemptPhase phase) {
 
 bool is_held_by(const Session* session, const Worker& worker, Fence fence) {
     return session != nullptr && session->is_held() && session->fence == fence &&
-           session->progressed().worker == worker.registration.name && !is_orphan(*session, worker);
+           is_of(*session, worker);
 }
 
 }  // namespace
@@ -121,6 +121,8 @@ std::vector<StopOrder> BrokerCore::State::stops(const Worker& worker,
         if (is_held_by(session, worker, attempt.fence)) continue;
         // Only an attempt of a session that is known to be elsewhere or over is stopped.
         if (session == nullptr && !durable_.keys().is_finished(attempt.session)) continue;
+        // The current attempt is the session: whoever runs it, stopping it would end the session.
+        if (session != nullptr && session->is_held() && session->fence == attempt.fence) continue;
         orders.push_back(StopOrder{.session = attempt.session,
                                    .fence = attempt.fence,
                                    .cause = Detail::killed,
@@ -137,7 +139,10 @@ void BrokerCore::State::send_missing(const Worker& worker, Presence& presence,
         listed.insert(AttemptRef{.session = attempt.session, .fence = attempt.fence});
     }
     for (const auto& [ordinal, session] : worker.held) {
+        // Never one that has started: the list may be older than that, and it must not run twice.
+        if (session->phase != Phase::assigned) continue;
         if (is_orphan(*session, worker) || !presence.is_due_again(ordinal)) continue;
+        if (is_sated(presence)) return;  // the next list shows the rest again
         if (listed.contains(AttemptRef{.session = *session->id, .fence = session->fence})) continue;
         send_assignment(presence, *session);
     }

@@ -1,6 +1,7 @@
 // A worker's hello: who may have the name, what became of what the name held, and what it runs now.
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "broker/core/state.h"
@@ -49,6 +50,24 @@ WorkerRegistered registration_of(const HelloEvent& event) {
     return registered;
 }
 
+// Starts of a state directory are counted, so of two names that it had the one of the later start
+// is its name now.
+std::optional<Error> rename_refusal(const WorkerHello& hello, const Worker& other) {
+    const WorkerRegistered& before = other.registration;
+    if (before.state_id != hello.state_id) return std::nullopt;
+    if (other.is_up()) {
+        return make_error(ErrorCode::name_taken,
+                          "worker " + hello.name.str() + " has the state directory of worker " +
+                              before.name.str() + ", which lives; stop that one first");
+    }
+    if (hello.start_count > before.start_count) return std::nullopt;
+    return make_error(ErrorCode::conflict, "worker " + hello.name.str() + ": start " +
+                                               std::to_string(hello.start_count) +
+                                               " is not after start " +
+                                               std::to_string(before.start_count) +
+                                               " of its state directory as " + before.name.str());
+}
+
 bool is_same(const WorkerRegistered& a, const WorkerRegistered& b) {
     return a.name == b.name && a.host == b.host && a.root == b.root && a.project == b.project &&
            a.state_id == b.state_id && a.boot_id == b.boot_id && a.start_count == b.start_count &&
@@ -80,7 +99,9 @@ std::optional<Error> BrokerCore::State::hello_refusal(const WorkerHello& hello) 
         }
     }
     for (const auto& [name, other] : durable_.workers()) {
-        if (name == hello.name || !other.is_up()) continue;
+        if (name == hello.name) continue;
+        if (std::optional<Error> error = rename_refusal(hello, other)) return error;
+        if (!other.is_up()) continue;
         if (other.registration.host != hello.host || other.registration.root != hello.root)
             continue;
         return taken("worker " + name.str() + " has " + hello.root + " on " + hello.host +
@@ -114,6 +135,7 @@ void BrokerCore::State::on(HelloEvent event) {
     // A stop goes before the assignment it is about: a worker that knows of it will not start the
     // attempt.
     if (!orders.empty()) push(presence, StopPush{.stops = std::move(orders)});
+    lose_forgotten(worker, event.worker.inventory);
     send_missing(worker, presence, event.worker.inventory);
     push_outcomes(worker, presence);
     close_abandoned();
@@ -127,7 +149,8 @@ void BrokerCore::State::register_worker(const HelloEvent& event) {
     if (known == nullptr) {
         presence_[name].heard_at = time_.steady;
         transition("worker=" + name.str(), "", std::string(worker_state::kUp), "registered");
-        return change_registration(std::move(registered));
+        change_registration(std::move(registered));
+        return leave_other_names(*durable_.worker(name));
     }
     const WorkerRegistered before = known->registration;
     if (is_same(before, registered)) return;
@@ -135,7 +158,21 @@ void BrokerCore::State::register_worker(const HelloEvent& event) {
     transition("worker=" + name.str(), known->state, known->state,
                "start " + std::to_string(registered.start_count));
     change_registration(std::move(registered));
+    leave_other_names(*known);
     if (before.state_id != event.worker.state_id) settle_previous(*known, before, heard_at);
+}
+
+void BrokerCore::State::leave_other_names(const Worker& worker) {
+    for (auto& [name, presence] : presence_) {
+        if (name == worker.registration.name) continue;
+        const Worker& other = *durable_.worker(name);
+        // What has moved is nothing to wait for under the name that it left.
+        expect_orphans(other, presence.heard_at);
+        if (other.registration.state_id != worker.registration.state_id) continue;
+        presence.peer.reset();
+        presence.sent.clear();
+        presence.foreign.clear();
+    }
 }
 
 void BrokerCore::State::change_registration(WorkerRegistered registered) {
@@ -158,6 +195,27 @@ void BrokerCore::State::settle_previous(const Worker& worker, const WorkerRegist
     for (const Session* session : gone) {
         lose(*session, "host " + after.host + " was started anew (boot " + before.boot_id +
                            " then " + after.boot_id + ") and the worker's state is another one");
+    }
+}
+
+// A state directory lists at its hello all that it has not been told is over, so a started attempt
+// that it leaves out is one whose record it has lost. Nobody will ever report that one's end.
+void BrokerCore::State::lose_forgotten(const Worker& worker,
+                                       const std::vector<AttemptState>& inventory) {
+    std::set<AttemptRef> listed;
+    for (const AttemptState& attempt : inventory) {
+        listed.insert(AttemptRef{.session = attempt.session, .fence = attempt.fence});
+    }
+    std::vector<const Session*> forgotten;
+    for (const auto& [ordinal, session] : worker.held) {
+        if (session->phase != Phase::running || is_orphan(*session, worker)) continue;
+        if (listed.contains(AttemptRef{.session = *session->id, .fence = session->fence})) continue;
+        forgotten.push_back(session);
+    }
+    for (const Session* session : forgotten) {
+        lose(*session, "worker " + worker.registration.name.str() + " has started over (start " +
+                           std::to_string(worker.registration.start_count) +
+                           ") and its state directory does not know the attempt");
     }
 }
 

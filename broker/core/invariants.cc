@@ -92,6 +92,9 @@ void BrokerCore::State::check_queue() const {
         IW_CHECK(!placement_class.entries.empty());
         ready += placement_class.entries.size();
         IW_CHECK(pick(placement_class) == nullptr);
+        for (const Worker* worker : placement_class.eligible) {
+            IW_CHECK(!could_take(*worker) || ready_.is_touched(number));
+        }
     }
     IW_CHECK(ready == ready_.size());
     IW_CHECK(ready + due_.size() == durable_.count(Phase::queued));

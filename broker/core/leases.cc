@@ -10,18 +10,34 @@
 
 namespace iw::broker {
 
+namespace {
+
+bool is_given_up_on_silence(const Session& session, const Worker& worker) {
+    return session.on_lost != OnLost::wait && !is_orphan(session, worker);
+}
+
+bool holds_what_is_given_up(const Worker& worker) {
+    return std::any_of(worker.held.begin(), worker.held.end(), [&worker](const auto& held) {
+        return is_given_up_on_silence(*held.second, worker);
+    });
+}
+
+}  // namespace
+
 void BrokerCore::State::on(TickEvent event) {
     // A worker cannot be blamed for what the broker did not read.
     if (event.stall > Duration(0)) {
         // One heartbeat more than the stall: what arrived meanwhile is still on its way through the
         // transport, which stood still as well.
-        const Duration grace = event.stall + config_.heartbeat;
+        // Not again and again: a broker whose every turn is slow would never miss anybody.
+        const Duration grace = event.stall + (was_stalled_ ? Duration(0) : config_.heartbeat);
         for (auto& [name, presence] : presence_) {
             presence.heard_at = std::min(presence.heard_at + grace, time_.steady);
             for (auto& [ordinal, deadline] : presence.orphans)
                 deadline += grace;
         }
     }
+    was_stalled_ = event.stall > Duration(0);
     check_leases();
     check_orphans();
     close_abandoned();
@@ -38,9 +54,12 @@ void BrokerCore::State::check_leases() {
             (worker.is_up() || worker.state == worker_state::kAway)) {
             note_worker(worker, worker_state::kUnreachable, evidence);
         }
-        if (silence < config_.lost_after || worker.state != worker_state::kUnreachable) continue;
-        note_worker(worker, worker_state::kLost, evidence);
-        give_up_attempts(worker, evidence);
+        if (silence < config_.lost_after) continue;
+        if (worker.state == worker_state::kUnreachable) {
+            note_worker(worker, worker_state::kLost, evidence);
+        }
+        // Also of one that was lost before: the broker may have died between the two.
+        if (worker.state == worker_state::kLost) give_up_attempts(worker, evidence);
     }
 }
 
@@ -48,8 +67,7 @@ void BrokerCore::State::check_leases() {
 void BrokerCore::State::give_up_attempts(const Worker& worker, const std::string& evidence) {
     std::vector<const Session*> held;
     for (const auto& [ordinal, session] : worker.held) {
-        if (session->on_lost != OnLost::wait && !is_orphan(*session, worker))
-            held.push_back(session);
+        if (is_given_up_on_silence(*session, worker)) held.push_back(session);
     }
     for (const Session* session : held)
         lose(*session, evidence);
@@ -115,6 +133,7 @@ std::optional<Timestamp> BrokerCore::State::next_deadline() const {
     const auto at = [&next](std::optional<Timestamp> deadline) {
         if (deadline && (!next || *deadline < *next)) next = deadline;
     };
+    if (ready_.is_any_touched()) at(time_.steady);
     at(due_.earliest());
     at(expiry_.earliest());
     for (const auto& [name, worker] : durable_.workers()) {
@@ -122,7 +141,10 @@ std::optional<Timestamp> BrokerCore::State::next_deadline() const {
         if (worker.is_up() || worker.state == worker_state::kAway) {
             at(presence.heard_at + config_.unreachable_after);
         }
-        if (worker.state == worker_state::kUnreachable) at(presence.heard_at + config_.lost_after);
+        if (worker.state == worker_state::kUnreachable ||
+            (worker.state == worker_state::kLost && holds_what_is_given_up(worker))) {
+            at(presence.heard_at + config_.lost_after);
+        }
         for (const auto& [ordinal, deadline] : presence.orphans)
             at(deadline);
     }

@@ -66,6 +66,11 @@ void ReadyQueue::touch(const Worker& worker) {
     }
 }
 
+void ReadyQueue::touch(std::uint32_t number) {
+    IW_CHECK(classes_.contains(number));
+    touched_.insert(number);
+}
+
 void ReadyQueue::reconsider(const std::map<WorkerName, Worker>& workers) {
     for (auto& [number, placement_class] : classes_) {
         placement_class.eligible = eligible_workers(workers, placement_class.placement->placement);

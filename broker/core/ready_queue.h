@@ -40,6 +40,10 @@ class ReadyQueue {
 
     // The worker may have gained room or come into reach.
     void touch(const Worker& worker);
+    // The class, which must have something ready, was not looked through to its end.
+    void touch(std::uint32_t number);
+    bool is_touched(std::uint32_t number) const { return touched_.contains(number); }
+    bool is_any_touched() const { return !touched_.empty(); }
     // What workers offer has changed.
     void reconsider(const std::map<WorkerName, Worker>& workers);
     // Classes that may find room now, by number; they are not touched any more after this.

@@ -106,8 +106,7 @@ ReportAck BrokerCore::State::handle(const Worker& worker, Report& report) {
         handle_closed(worker, *session, report, ack);
         return ack;
     }
-    const Progress& progress = session->progressed();
-    if (report.fence != session->fence || progress.worker != worker.registration.name) {
+    if (report.fence != session->fence || !is_of(*session, worker)) {
         supersede(worker, *session, report, "not the current attempt", ack);
     } else if (std::holds_alternative<StartedReport>(report.body)) {
         handle_started(*session, report, ack);

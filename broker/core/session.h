@@ -102,6 +102,10 @@ struct Session {
 
     // An attempt is out and unfinished.
     bool is_held() const { return phase == Phase::assigned || phase == Phase::running; }
+    // This attempt or an earlier one. A workspace is made by starting alone, and stays.
+    bool has_started() const {
+        return progressed().started_at.has_value() || !progressed().workspace.empty();
+    }
     bool is_kill_wished() const { return progressed().kill.has_value(); }
 };
 

@@ -103,6 +103,8 @@ class BrokerCore::State {
     // A record only where something durable differs from what is registered.
     void register_worker(const HelloEvent& event);
     void change_registration(WorkerRegistered registered);
+    // Names that the worker's state directory had before: nobody speaks under them any more.
+    void leave_other_names(const Worker& worker);
     // Agents and slots that a heartbeat states.
     void update_offer(const Worker& worker, const HeartbeatRequest& heartbeat);
     // What the name's previous incarnation held: lost when the host was started anew since, else
@@ -119,10 +121,16 @@ class BrokerCore::State {
     // Sends again what the list shows not to have arrived.
     void send_missing(const Worker& worker, Presence& presence,
                       const std::vector<AttemptState>& inventory);
+    // Gives up started attempts that a hello does not list.
+    void lose_forgotten(const Worker& worker, const std::vector<AttemptState>& inventory);
     void send_assignment(Presence& presence, const Session& session);
     // Connected and not taken for silent.
     bool is_reachable(const Worker& worker) const;
     bool has_room(const Worker& worker) const;
+    // Has been sent as many assignments as one step may send on a connection.
+    bool is_sated(const Presence& presence) const;
+    // Reachable and with room, whatever it was sent in this step.
+    bool could_take(const Worker& worker) const;
     // Unfinished attempts, its own and those that it runs besides.
     std::size_t used(const Worker& worker) const;
     void note_worker(const Worker& worker, std::string_view state, std::string evidence);
@@ -208,7 +216,8 @@ class BrokerCore::State {
     const CoreConfig config_;
     DurableState durable_;
     bool started_ = false;
-    Duration run_offset_{0};  // wall less steady at the start: see run_time_ms
+    bool was_stalled_ = false;  // at the tick before
+    Duration run_offset_{0};    // wall less steady at the start: see run_time_ms
 
     ReadyQueue ready_;
     SessionTimers due_;
@@ -217,7 +226,8 @@ class BrokerCore::State {
 
     // Of the step under way.
     Now time_{};
-    std::size_t outcome_bytes_ = 0;  // in the acknowledgements of this step
+    std::map<PeerId, std::size_t> assignments_;  // sent, by connection
+    std::size_t outcome_bytes_ = 0;              // in the acknowledgements of this step
     Actions actions_;
 };
 

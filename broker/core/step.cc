@@ -147,7 +147,9 @@ void BrokerCore::State::unschedule(Session& session) {
 
 void BrokerCore::State::refresh_schedule(Session& session) {
     if (session.phase != Phase::queued) return;
-    const Schedule& schedule = session.schedule;
+    Schedule& schedule = session.schedule;
+    // What started once was in time, however often it is handed out again.
+    if (session.has_started()) schedule.expire_at = Schedule::kNoExpiry;
     if (schedule.expire_at != Schedule::kNoExpiry) expiry_.set(schedule.expire_at, session);
     if (schedule.due_at != Schedule::kNoDue) {
         due_.set(schedule.due_at, session);

@@ -30,6 +30,9 @@ std::optional<Error> form_refusal(const Submission& submission) {
                    "\" is not a name: use a-z, 0-9, _ and -, at most 64");
     }
     if (submission.prompt.empty()) return bad("prompt: is empty");
+    if (submission.origin.host.empty() && !submission.origin.root.empty()) {
+        return bad("origin.host: is required with origin.root");
+    }
     if (submission.priority < limits::kPriorityMin || submission.priority > limits::kPriorityMax) {
         return bad("priority: " + std::to_string(submission.priority) +
                    " is not between -100 and 100");

@@ -300,5 +300,18 @@ TEST(Dispatch, AFullQueueIsCheap) {
     core.check_invariants();
 }
 
+// The queue of a connection is bounded, so a full house is not given out in one go.
+TEST(Dispatch, OneStepSendsAWorkerABoundedNumber) {
+    CoreDriver driver;
+    for (int i = 0; i < 100; ++i)
+        driver.submitted("a");
+    WorkerHello worker = CoreDriver::worker("w");
+    worker.slots = 1000;
+    EXPECT_EQ(CoreDriver::assigned(driver.hello(worker, 7)).size(), 64u);
+    EXPECT_EQ(driver.core.next_deadline(), driver.time.steady);
+    EXPECT_EQ(CoreDriver::assigned(driver.tick()).size(), 36u);
+    EXPECT_EQ(driver.core.next_deadline(), driver.time.steady + limits::kUnreachableAfter);
+}
+
 }  // namespace
 }  // namespace iw::broker

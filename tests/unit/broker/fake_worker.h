@@ -120,6 +120,13 @@ class FakeWorker {
         return hello;
     }
     void restart() { ++hello_.start_count; }
+    // Restarted under another name, or under its first one again, with the same state directory.
+    void rename() {
+        restart();
+        const std::string name = hello_.name.str();
+        const bool is_other = name.ends_with("-other");
+        hello_.name = WorkerName(is_other ? name.substr(0, name.size() - 6) : name + "-other");
+    }
     // The state directory is gone, and so is all it knew. Processes live on unless the host went
     // down.
     void wipe(std::uint64_t serial, bool is_reboot) {

@@ -233,5 +233,77 @@ TEST(Hello, StopsWhatItShouldNotRun) {
     EXPECT_EQ(after.stops[0].session, done);
 }
 
+// The same state directory under another name.
+struct Rename : CoreDriver {
+    Rename() {
+        hello(worker("w"), 7);
+        id = submitted("a");
+        ended = submitted("a");
+        report("w", 7, id, {1, 1}, started());
+        report("w", 7, ended, {1, 1}, started());
+        next = worker("w");
+        next.name = WorkerName("new");
+        next.start_count = 2;
+        next.inventory = {testing::attempt(id, {1, 1}, AttemptPhase::running),
+                          testing::attempt(ended, {1, 1}, AttemptPhase::running)};
+    }
+    SessionId id;
+    SessionId ended;
+    WorkerHello next;
+};
+
+TEST(Hello, ARenamedWorkerKeepsItsAttempts) {
+    Rename scene;
+    EXPECT_EQ(refused(scene.hello(scene.next, 8)), "NAME_TAKEN");
+    scene.report("w", 7, scene.ended, {1, 1}, scene.exited(0));
+    scene.tick_after(limits::kUnreachableAfter);
+    scene.next.inventory.pop_back();
+    const Actions actions = scene.hello(scene.next, 8);
+    EXPECT_EQ(refused(actions), "ok");
+    EXPECT_TRUE(CoreDriver::pushes<StopPush>(actions).empty());
+    EXPECT_TRUE(CoreDriver::assigned(actions).empty());
+    EXPECT_EQ(scene.used("w"), 0u);
+    EXPECT_EQ(scene.used("new"), 1u);
+    EXPECT_EQ(scene.view(scene.id).worker, "new");
+    EXPECT_EQ(scene.shown(scene.id), "RUNNING/working");
+    EXPECT_EQ(refused(scene.heartbeat("w", 7, {})), "NO_SESSION");
+    // The old name's silence is nothing to it, also after a restart of the broker.
+    scene.core = scene.replayed();
+    EXPECT_EQ(scene.used("new"), 1u);
+    EXPECT_EQ(refused(scene.hello(scene.next, 9)), "ok");
+    EXPECT_EQ(CoreDriver::pushes<StopPush>(scene.kill(scene.id, "x")).size(), 1u);
+    EXPECT_FALSE(scene.report("new", 9, scene.id, {1, 1}, scene.exited(0)).error.has_value());
+    EXPECT_FALSE(scene.report("new", 9, scene.id, {1, 1}, ClosedReport{}).error.has_value());
+    EXPECT_EQ(scene.shown(scene.id), "gone");
+}
+
+TEST(Hello, AnOlderStartDoesNotTakeTheNameBack) {
+    Rename scene;
+    scene.goodbye("w", 7);
+    EXPECT_EQ(refused(scene.hello(scene.next, 8)), "ok");
+    scene.goodbye("new", 8);
+    WorkerHello old = CoreDriver::worker("w");
+    EXPECT_EQ(refused(scene.hello(old, 9)), "CONFLICT");
+    old.start_count = 3;
+    old.inventory = scene.next.inventory;
+    EXPECT_EQ(refused(scene.hello(old, 9)), "ok");
+    EXPECT_EQ(scene.used("w"), 2u);
+}
+
+TEST(Hello, AStartedAttemptThatItDoesNotListIsLost) {
+    Rename scene;
+    WorkerHello again = CoreDriver::worker("w");
+    again.start_count = 2;
+    again.inventory = {scene.next.inventory[0]};
+    // A list on the way may be older than the start; a hello's list is all there is.
+    for (int i = 0; i < 3; ++i) {
+        EXPECT_TRUE(CoreDriver::assigned(scene.heartbeat("w", 7, again.inventory)).empty());
+    }
+    EXPECT_EQ(scene.shown(scene.ended), "RUNNING/working");
+    EXPECT_TRUE(CoreDriver::assigned(scene.hello(again, 8)).empty());
+    EXPECT_EQ(scene.outcome_text(scene.ended), "FAILED/lost");
+    EXPECT_EQ(scene.shown(scene.id), "RUNNING/working");
+}
+
 }  // namespace
 }  // namespace iw::broker

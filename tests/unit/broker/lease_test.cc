@@ -191,5 +191,49 @@ TEST(Lease, IdleWorkersWakeNobodyForEver) {
     EXPECT_EQ(driver.core.next_deadline(), std::nullopt);
 }
 
+// As after a crash between the note and what follows from it.
+TEST(Lease, WhatALostWorkerStillHoldsIsGivenUp) {
+    Scene scene(OnLost::fail);
+    scene.tick_after(limits::kLostAfter);
+    const auto is_end = [](const Record& record) {
+        return session_of(record.body) != nullptr &&
+               !std::holds_alternative<SessionCreated>(record.body) &&
+               !std::holds_alternative<AttemptAssigned>(record.body) &&
+               !std::holds_alternative<AttemptStarted>(record.body);
+    };
+    std::erase_if(scene.journal, is_end);
+    scene.core = scene.replayed();
+    EXPECT_EQ(scene.worker_state("w"), "lost");
+    EXPECT_EQ(scene.shown(scene.id), "RUNNING/unreachable");
+    EXPECT_EQ(scene.core.next_deadline(), scene.time.steady + limits::kLostAfter);
+    scene.tick_after(limits::kLostAfter);
+    EXPECT_EQ(scene.outcome_text(scene.id), "FAILED/lost");
+    EXPECT_EQ(scene.core.next_deadline(), std::nullopt);
+}
+
+TEST(Lease, SlowTurnsWithoutEndDoNotHoldIt) {
+    Scene scene(OnLost::fail);
+    for (int turn = 0; turn < 60; ++turn) {
+        scene.advance(seconds(3));
+        scene.tick(seconds(2));
+    }
+    EXPECT_EQ(scene.worker_state("w"), "unreachable");
+}
+
+TEST(Lease, WhatHadStartedDoesNotExpire) {
+    for (const bool is_restarted : {false, true}) {
+        Scene scene(OnLost::requeue);
+        Submission submission = CoreDriver::submission("a");
+        submission.on_lost = OnLost::requeue;
+        submission.expires = seconds(30);
+        const SessionId id = scene.submitted(submission);
+        scene.report("w", 7, id, {1, 1}, scene.started());
+        scene.tick_after(limits::kLostAfter);
+        if (is_restarted) scene.core = scene.replayed();
+        scene.tick_after(seconds(100));
+        EXPECT_EQ(scene.shown(id), "CREATED/retrying");
+    }
+}
+
 }  // namespace
 }  // namespace iw::broker

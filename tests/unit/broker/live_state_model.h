@@ -82,7 +82,14 @@ class LiveStateModel {
     void on(const Record&, const SessionClosed& body) { sessions_.erase(body.id); }
     void on(const Record&, const KillWished& body) { sessions_.at(body.id).kill = body; }
     void on(const Record&, const ReportSuperseded&) {}
-    void on(const Record&, const WorkerRegistered& body) { workers_[body.name] = body; }
+    void on(const Record&, const WorkerRegistered& body) {
+        workers_[body.name] = body;
+        for (auto& [id, live] : sessions_) {
+            if (!live.assigned || live.worker_state_id != body.state_id) continue;
+            live.worker = body.name;
+            live.host = body.host;
+        }
+    }
     void on(const Record&, const WorkerNoted& body) {
         state_.worker_states[body.name] = body.state;
     }

@@ -40,6 +40,11 @@ class Oracle {
         }
         if (const auto* worker = std::get_if<WorkerRegistered>(&body)) {
             slots_[worker->name] = worker->slots;
+            states_[worker->name] = worker->state_id;
+            // A state directory takes what it holds along to its new name.
+            for (auto& [id, holder] : holder_) {
+                if (given_to_.at(id) == worker->state_id) holder = worker->name;
+            }
         }
     }
     std::size_t created() const { return fences_.size(); }
@@ -55,6 +60,7 @@ class Oracle {
         fences_[assigned.id] = assigned.fence;
         ASSERT_FALSE(ended_.contains(assigned.id));
         ASSERT_TRUE(holder_.emplace(assigned.id, assigned.worker).second) << "given out twice";
+        given_to_[assigned.id] = states_.at(assigned.worker);
         std::uint32_t held = 0;
         for (const auto& [id, worker] : holder_) {
             if (worker == assigned.worker) ++held;
@@ -66,7 +72,9 @@ class Oracle {
     Seq last_ = 0;
     std::map<SessionId, Fence> fences_;
     std::map<SessionId, WorkerName> holder_;
+    std::map<SessionId, std::string> given_to_;  // the state directory of the last attempt
     std::map<WorkerName, std::uint32_t> slots_;
+    std::map<WorkerName, std::string> states_;
     std::set<SessionId> ended_;
     std::set<SessionId> closed_;
 };
@@ -120,6 +128,7 @@ class World {
             driver_.advance(seconds(10));
             see(driver_.tick());
             if (round == 100) kill_all();
+            if (round == 150) rename_all();
         }
     }
 
@@ -240,6 +249,15 @@ class World {
             see(driver_.kill(id, "end"));
     }
 
+    // A worker that lost its state and then came back under another name looks like one that is
+    // merely silent, which OnLost::wait waits for: until another state directory has its name.
+    void rename_all() {
+        for (Site& site : workers_) {
+            site.worker.rename();
+            connect(site);
+        }
+    }
+
     void deliver_some(Site& site) {
         while (!site.arriving.empty() && random_.below(4) != 0) {
             const std::size_t which = random_.below(site.arriving.size());
@@ -317,7 +335,7 @@ class World {
     }
 
     void disturb(Site& site) {
-        switch (random_.below(6)) {
+        switch (random_.below(7)) {
             case 0:
                 site.worker.restart();
                 return connect(site);
@@ -332,6 +350,9 @@ class World {
                 return;
             case 3:
                 return restart_broker();
+            case 4:
+                if (random_.below(3) == 0) site.worker.rename();
+                return connect(site);
             default:
                 site.peer = 0;
                 site.arriving.clear();

@@ -257,5 +257,15 @@ TEST(Submit, IdsAfterRecovery) {
     EXPECT_EQ(reply.sessions[0].id.str(), "20251118-153321-a");
 }
 
+TEST(Submit, ARootNeedsItsHost) {
+    CoreDriver driver;
+    Submission submission = CoreDriver::submission("a");
+    submission.origin = {"", "/r"};
+    const SubmitOutcome outcome = driver.submit(submission);
+    ASSERT_TRUE(outcome.error.has_value());
+    EXPECT_EQ(outcome.error->code, ErrorCode::bad_request);
+    EXPECT_EQ(outcome.error->message, "origin.host: is required with origin.root");
+}
+
 }  // namespace
 }  // namespace iw::broker
