@@ -1,7 +1,10 @@
 #include "worker/identity.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -49,6 +52,20 @@ std::variant<io::FileLock, Refusal> lock(const std::string& path, const std::str
                         : held.error().message};
 }
 
+// The folder's own descriptor: workers with other state folders, of other users or inside
+// containers meet here. A file system that knows no such lock is no reason to refuse.
+std::variant<io::UniqueFd, Refusal> lock_root(const std::string& root) {
+    io::UniqueFd folder(::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!folder.valid()) {
+        return Refusal{kExitPermission, io::system_error("cannot open", root).message};
+    }
+    if (::flock(folder.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        return Refusal{kExitBusy, "another worker serves root " + root +
+                                      " with another state folder; stop it first"};
+    }
+    return folder;
+}
+
 }  // namespace
 
 std::variant<Identity, Refusal> take_identity(const WorkerOptions& options) {
@@ -73,6 +90,8 @@ std::variant<Identity, Refusal> take_identity(const WorkerOptions& options) {
         roots + "/" + io::sha256_hex(options.root).substr(0, 16) + ".lock";
     std::variant<io::FileLock, Refusal> root = lock(root_file, "root " + options.root);
     if (auto* refusal = std::get_if<Refusal>(&root)) return std::move(*refusal);
+    std::variant<io::UniqueFd, Refusal> folder = lock_root(options.root);
+    if (auto* refusal = std::get_if<Refusal>(&folder)) return std::move(*refusal);
 
     const std::string file = options.state_dir + "/worker.json";
     Result<Saved> saved = read_saved(file);
@@ -84,7 +103,8 @@ std::variant<Identity, Refusal> take_identity(const WorkerOptions& options) {
                     .start_count = saved->start_count,
                     .boot_id = io::boot_id(),
                     .state_lock = std::move(*std::get_if<io::FileLock>(&state)),
-                    .root_lock = std::move(*std::get_if<io::FileLock>(&root))};
+                    .root_lock = std::move(*std::get_if<io::FileLock>(&root)),
+                    .root_folder = std::move(*std::get_if<io::UniqueFd>(&folder))};
 }
 
 }  // namespace iw::worker

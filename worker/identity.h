@@ -19,9 +19,10 @@ struct Identity {
     std::string boot_id;
     io::FileLock state_lock;
     io::FileLock root_lock;
+    io::UniqueFd root_folder;  // the root itself, locked
 };
 
-// Makes the state folder (0700) where it is missing, takes both locks and raises the start counter,
+// Makes the state folder (0700) where it is missing, takes the locks and raises the start counter,
 // synced. A refusal when another worker holds one of them or the root is not writable.
 std::variant<Identity, Refusal> take_identity(const WorkerOptions& options);
 

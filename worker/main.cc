@@ -47,7 +47,8 @@ int run(int argc, const char* const* argv) {
     const std::variant<WorkerOptions, Farewell> parsed = parse_options(argc, argv);
     if (const auto* farewell = std::get_if<Farewell>(&parsed)) return say_farewell(*farewell);
     const WorkerOptions& options = *std::get_if<WorkerOptions>(&parsed);
-    ::umask(0022);  // workspaces belong to the user's project; what is private says so itself
+    // Nobody else writes in workspaces; a user who hides more by a stricter umask keeps it.
+    ::umask(::umask(0077) | 0022);
 
     // Before any thread or ZeroMQ context exists, so that all of them leave the signals to this
     // one.

@@ -1,8 +1,5 @@
 #include "worker/session_runner.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -15,22 +12,12 @@ namespace iw::worker {
 namespace {
 
 // The last event of an agent's stream stands near the end of its output.
-constexpr off_t kTailBytes = 256 << 10;
+constexpr std::size_t kTailBytes = 256 << 10;
+constexpr std::uint64_t kRoomMin = 64u << 10;  // less is a full disk
 constexpr std::string_view kWorkerVariables = "IW_CFG_";
 
 LaunchedEvent failed(const AttemptRef& attempt, LaunchOutcome outcome, const Error& error) {
     return LaunchedEvent{.attempt = attempt, .outcome = outcome, .reason = error.message};
-}
-
-std::string read_tail(const std::string& path) {
-    const io::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-    if (!fd.valid()) return "";
-    const off_t end = ::lseek(fd.get(), 0, SEEK_END);
-    const off_t start = std::max<off_t>(0, end - kTailBytes);
-    std::string text(static_cast<std::size_t>(std::max<off_t>(0, end - start)), '\0');
-    const ssize_t size = ::pread(fd.get(), text.data(), text.size(), start);
-    text.resize(static_cast<std::size_t>(std::max<ssize_t>(0, size)));
-    return text;
 }
 
 }  // namespace
@@ -58,7 +45,6 @@ LaunchedEvent SessionRunner::launch(const Launch& action) {
                       platform ? LaunchOutcome::platform_fault : LaunchOutcome::agent_fault,
                       run.error());
     }
-    rules_[attempt] = run->success;
     const Result<LaunchPlan> made = plan(action, *run, request);
     if (!made) return failed(attempt, LaunchOutcome::platform_fault, made.error());
     if (const Status started = start_tmux(attempt); !started) {
@@ -93,6 +79,7 @@ Result<LaunchPlan> SessionRunner::plan(const Launch& action, const AgentRun& run
                     .argv = run.argv,
                     .environment = run.environment,
                     .stdin_file = run.prompt_on_stdin ? request.prompt_file : "",
+                    .success = std::string(name(run.success)),
                     .log_bytes_max = parts_.options.log_bytes,
                     .stop_grace = parts_.options.stop_grace};
     add_variables(action, plan);
@@ -142,20 +129,12 @@ SessionCheckedEvent SessionRunner::check(const AttemptRef& attempt) const {
 
 // ---- End ---------------------------------------------------------------------------------------
 
-SuccessRule SessionRunner::rule_of(const AttemptRef& attempt, const AgentName& agent) {
-    if (const auto known = rules_.find(attempt); known != rules_.end()) {
-        const SuccessRule rule = known->second;
-        rules_.erase(known);
-        return rule;
-    }
-    // Launched by an earlier process: the profile says it again.
-    RunRequest request;
-    request.assignment.session = attempt.session;
-    request.assignment.fence = attempt.fence;
-    request.assignment.agent = agent;
-    request.workspace = parts_.project.workspace(attempt.session);
-    const Result<AgentRun> run = parts_.agents.prepare(request);
-    return run ? run->success : SuccessRule::exit_code;
+// As it was when the attempt was launched, whatever has become of its profile since, and whichever
+// worker process launched it.
+SuccessRule SessionRunner::rule_of(const AttemptRef& attempt) const {
+    const Result<LaunchPlan> plan = parts_.store.read_plan(attempt);
+    return plan ? parse_success_rule(plan->success).value_or(SuccessRule::exit_code)
+                : SuccessRule::exit_code;
 }
 
 JudgedEvent SessionRunner::judge(const Judge& action) {
@@ -177,11 +156,11 @@ JudgedEvent SessionRunner::judge(const Judge& action) {
         deliverables.result_inline = file.inlined;
         deliverables.result = std::move(file.bytes);
     }
-    const SuccessRule rule = rule_of(action.attempt, action.agent);
+    const SuccessRule rule = rule_of(action.attempt);
     if (action.end.cause != EndCause::exited || !action.end.exit_code) return event;
     const Judgement judgement =
         iw::worker::judge(rule, *action.end.exit_code, deliverables.result_size.has_value(),
-                          read_tail(workspace + "/output.log"));
+                          output_tail(workspace, kTailBytes));
     deliverables.success = judgement.success;
     if (!judgement.reason.empty()) deliverables.reason = judgement.reason;
     return event;
@@ -216,9 +195,15 @@ WrittenEvent SessionRunner::write_final(const WriteFinal& action, WallTime now) 
     SessionView outcome = action.outcome;
     if (outcome.workspace.empty()) outcome.workspace = parts_.project.workspace(outcome.id);
     const Status wrote = workspace::write_end(parts_.project, outcome, action.before, now);
-    if (!wrote) {
+    if (!wrote && io::free_bytes(parts_.project.root) < kRoomMin) {
+        // A full disk passes; the end is written then.
         event.error = wrote.error();
         return event;
+    }
+    if (!wrote) {
+        // Whatever an agent made of its workspace must not keep its session from being closed.
+        io::log(io::LogLevel::warn, "the end could not be written into the workspace",
+                {{"session", outcome.id.str()}, {"error", wrote.error().message}});
     }
     const bool good = outcome.status == SessionStatus::completed;
     const std::string& reason = outcome.kill_reason.empty() ? outcome.reason : outcome.kill_reason;

@@ -46,11 +46,10 @@ class SessionRunner {
     Result<LaunchPlan> plan(const Launch& action, const AgentRun& run, const RunRequest& request);
     void add_variables(const Launch& action, LaunchPlan& plan) const;
     Status start_tmux(const AttemptRef& attempt);
-    SuccessRule rule_of(const AttemptRef& attempt, const AgentName& agent);
+    SuccessRule rule_of(const AttemptRef& attempt) const;
     bool is_ours(const SessionView& session) const;
 
     Parts parts_;
-    std::map<AttemptRef, SuccessRule> rules_;  // of what this process launched
 };
 
 }  // namespace iw::worker

@@ -31,6 +31,9 @@ enum class SuccessRule {
     codex_json,   // 0 and the last turn.* event is turn.completed
 };
 
+std::string_view name(SuccessRule rule);  // "exit_code"
+std::optional<SuccessRule> parse_success_rule(std::string_view word);
+
 struct Profile {
     std::string name;
     // argv; {prompt_file} {persona_file} {workspace} {result_file} {session_id} {project_root}

@@ -86,6 +86,28 @@ Judgement judge_codex(std::string_view output) {
 
 }  // namespace
 
+std::string_view name(SuccessRule rule) {
+    switch (rule) {
+        case SuccessRule::exit_code:
+            return "exit_code";
+        case SuccessRule::result_file:
+            return "result_file";
+        case SuccessRule::claude_json:
+            return "claude_json";
+        case SuccessRule::codex_json:
+            return "codex_json";
+    }
+    return "exit_code";
+}
+
+std::optional<SuccessRule> parse_success_rule(std::string_view word) {
+    for (const SuccessRule rule : {SuccessRule::exit_code, SuccessRule::result_file,
+                                   SuccessRule::claude_json, SuccessRule::codex_json}) {
+        if (name(rule) == word) return rule;
+    }
+    return std::nullopt;
+}
+
 Judgement judge(SuccessRule rule, int exit_code, bool has_result, std::string_view output_tail) {
     // A code other than 0 is a failure under every rule; 0 alone is a success only for those who
     // keep to it.

@@ -46,6 +46,7 @@ struct LaunchPlan {
     std::vector<std::string> argv;
     std::map<std::string, std::string> environment;  // complete: nothing is inherited
     std::string stdin_file;                          // empty: the terminal
+    std::string success;  // the word of the rule that judges the end; for the worker alone
     std::uint64_t log_bytes_max = 0;
     Duration stop_grace{0};
 };

@@ -195,6 +195,7 @@ std::string to_json(const LaunchPlan& plan) {
                      {"argv", std::move(argv)},
                      {"environment", std::move(environment)},
                      {"stdin_file", from_bytes(plan.stdin_file)},
+                     {"success", plan.success},
                      {"log_bytes_max", plan.log_bytes_max},
                      {"stop_grace_ms", plan.stop_grace.count()}});
 }
@@ -212,6 +213,7 @@ Result<LaunchPlan> parse_plan(std::string_view text) {
             plan.environment[variable] = to_bytes(value);
         }
         plan.stdin_file = to_bytes(json.at("stdin_file"));
+        plan.success = json.value("success", "");
         plan.log_bytes_max = json.at("log_bytes_max").get<std::uint64_t>();
         plan.stop_grace = Duration(json.at("stop_grace_ms").get<std::int64_t>());
         return plan;

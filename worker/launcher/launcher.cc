@@ -127,13 +127,7 @@ int run_agent(AttemptStore& store, const LaunchPlan& plan, io::SignalFd& signals
     const WallTime started_at = io::wall_now();
     const Result<pid_t> agent = start_agent(plan);
     if (!agent) return not_started(store, plan.attempt, agent.error().message);
-    // The agent runs: without its record it is no worse off, so it is left alone.
-    if (const Status written =
-            store.write_process(plan.attempt, process_record(*agent, started_at));
-        !written) {
-        say("cannot record the process: " + written.error().message);
-    }
-    Supervisor supervisor(store, plan, signals, *agent);
+    Supervisor supervisor(store, plan, signals, process_record(*agent, started_at));
     const AgentEnd end = supervisor.run();
     const int failed = write_exit(store, plan.attempt, describe(end, started_at));
     return failed != 0 ? failed : exit_code_of(end.wait_status);

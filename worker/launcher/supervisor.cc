@@ -7,7 +7,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
+#include <utility>
 
+#include "common/base/text.h"
 #include "common/io/system_clock.h"
 
 namespace iw::worker {
@@ -19,6 +22,7 @@ constexpr Duration kSettle{250};
 constexpr Duration kSweepGrace{2'000};
 constexpr Duration kKillMax{10'000};  // after this, what does not die is stuck in the kernel
 constexpr Duration kKillAgain{1'000};
+constexpr Duration kRecordAgain{1'000};
 constexpr Duration kLookAgain{20};  // escaped processes are no children: their end sends no signal
 
 // A terminal that has closed already answers with EIO, anything that never was one otherwise.
@@ -33,24 +37,31 @@ std::string variable(const LaunchPlan& plan, const char* name) {
 
 }  // namespace
 
-Supervisor::Supervisor(const AttemptStore& store, const LaunchPlan& plan, io::SignalFd& signals,
-                       pid_t agent)
+Supervisor::Supervisor(AttemptStore& store, const LaunchPlan& plan, io::SignalFd& signals,
+                       ProcessRecord process)
     : store_(store),
       plan_(plan),
       signals_(signals),
-      agent_(agent),
+      process_(std::move(process)),
+      agent_(process_.agent.pid),
       launcher_(::getpid()),
       has_terminal_(is_terminal(STDOUT_FILENO)),
       mark_{.session = variable(plan, "IW_SESSION_ID"), .attempt = variable(plan, "IW_ATTEMPT")} {}
 
 AgentEnd Supervisor::run() {
+    record();
     // The worker records a stop and then looks for whom to signal; we recorded the process before
     // this look. So one of the two sees the other, and no stop is lost.
     stop_if_recorded();
     while (agent_alive_) {
-        wait(kill_at_ ? *kill_at_ : Timestamp::max());
+        wait(next_wake());
         take_signals();
         reap();
+        if (agent_alive_ && record_at_ && io::steady_now() >= *record_at_) {
+            record();
+            // Without the record the worker cannot signal us: we look by ourselves.
+            stop_if_recorded();
+        }
         if (agent_alive_ && kill_at_ && io::steady_now() >= *kill_at_) {
             kill_tree();
             kill_at_ = io::steady_now() + kKillAgain;
@@ -58,6 +69,23 @@ AgentEnd Supervisor::run() {
     }
     sweep();
     return end_;
+}
+
+// The agent runs: without its record it is no worse off, so it is left alone.
+void Supervisor::record() {
+    const bool first = !record_at_;
+    const Status written = store_.write_process(plan_.attempt, process_);
+    record_at_.reset();
+    if (written) return;
+    record_at_ = io::steady_now() + kRecordAgain;
+    if (!first) return;
+    std::fprintf(stdout, "iexec: cannot record the process, trying on: %s\n",
+                 printable(written.error().message, true).c_str());
+    std::fflush(stdout);
+}
+
+Timestamp Supervisor::next_wake() const {
+    return std::min(kill_at_.value_or(Timestamp::max()), record_at_.value_or(Timestamp::max()));
 }
 
 void Supervisor::wait(Timestamp deadline) {

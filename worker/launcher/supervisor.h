@@ -26,15 +26,18 @@ struct AgentEnd {
 
 class Supervisor {
   public:
-    // `signals` has HUP, TERM and CHLD; `agent` is our child and the leader of its group. All
+    // `signals` has HUP, TERM and CHLD; `process` names our child, the leader of its group. All
     // outlive this.
-    Supervisor(const AttemptStore& store, const LaunchPlan& plan, io::SignalFd& signals,
-               pid_t agent);
+    Supervisor(AttemptStore& store, const LaunchPlan& plan, io::SignalFd& signals,
+               ProcessRecord process);
 
-    // Returns when nothing of the attempt runs any more.
+    // Records the process, and tries on while that fails (a full disk). Returns when nothing of the
+    // attempt runs any more.
     AgentEnd run();
 
   private:
+    void record();
+    Timestamp next_wake() const;
     void take_signals();
     void wait(Timestamp deadline);
     void reap();
@@ -50,15 +53,17 @@ class Supervisor {
     bool tree_ends_before(Timestamp deadline);
     std::vector<TreeProcess> tree() const { return find_processes(launcher_, mark_); }
 
-    const AttemptStore& store_;
+    AttemptStore& store_;
     const LaunchPlan& plan_;
     io::SignalFd& signals_;
+    const ProcessRecord process_;
     const pid_t agent_;
     const pid_t launcher_;
     const bool has_terminal_;
     Mark mark_;
     bool agent_alive_ = true;
-    std::optional<Timestamp> kill_at_;  // set once the tree was asked to end
+    std::optional<Timestamp> record_at_;  // while the process is not recorded
+    std::optional<Timestamp> kill_at_;    // set once the tree was asked to end
     AgentEnd end_;
 };
 
