@@ -59,13 +59,14 @@ std::variant<Flags, Farewell> read_flags(int argc, const char* const* argv) {
         "The broker of a fleet: keeps sessions in a durable queue and hands them to workers.",
         "ibroker");
     Flags flags;
-    std::optional<std::string> endpoint, data_dir, log_level, log_format;
+    std::optional<std::string> endpoint, data_dir, segment_size, log_level, log_format;
     bool version = false;
     app.add_option("--config", flags.config_file,
                    "configuration file, instead of the standard ones");
     app.add_option("--data-dir", data_dir, "folder of journal and database");
     app.add_option("--endpoint", endpoint,
                    "where clients and workers connect: ipc:// and an absolute path");
+    app.add_option("--segment-size", segment_size, "bytes of one journal segment");
     app.add_option("--log-level", log_level, "debug, info, warn or error");
     app.add_option("--log-format", log_format, "text or json");
     app.add_flag("--check-config", flags.check_only, "check the configuration and end");
@@ -88,6 +89,7 @@ std::variant<Flags, Farewell> read_flags(int argc, const char* const* argv) {
     };
     set("broker.endpoint", endpoint);
     set("broker.data_dir", data_dir);
+    set("broker.segment_size", segment_size);
     set("broker.log_level", log_level);
     set("broker.log_format", log_format);
     return flags;

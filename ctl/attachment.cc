@@ -9,6 +9,7 @@
 
 #include "common/io/files.h"
 #include "common/io/system_clock.h"
+#include "common/workspace/workspace.h"
 #include "ctl/context.h"
 #include "ctl/exit_code.h"
 #include "ctl/output_log.h"
@@ -111,6 +112,13 @@ Result<SessionView> wait_for_start(Context& context, BrokerClient& broker, Resol
     return std::move(watched->sessions.front());
 }
 
+// What the files of a session tell of its end that the broker has forgotten.
+std::optional<SessionView> forgotten_end(Context& context, const std::string& id) {
+    const Result<Project> project = context.require_project();
+    if (!project) return std::nullopt;
+    return ended_by_files(workspace::ProjectPaths(project->root), id);
+}
+
 // After the terminal is gone: the agent has ended, and its final status is on the way.
 Result<SessionView> wait_for_end(BrokerClient& broker, const SessionId& id) {
     Result<Resolved> from = resolve(broker, {id.str()}, true);
@@ -131,7 +139,7 @@ int enter(Context& context, BrokerClient& broker, const SessionView& session,
     const Terminal& terminal = context.terminal();
     const std::string target = "=" + tmux_session_name(session.id);
     if (has_session(socket, target)) {
-        const int code = run_tmux({"tmux", "-u", "-S", socket, "attach", "-t", target});
+        const int code = run_tmux({"tmux", "-N", "-u", "-S", socket, "attach", "-t", target});
         if (code == 127) {
             return terminal.fail(kExitFault, "tmux could not be started; is it installed?");
         }
@@ -163,6 +171,9 @@ int attach_session(Context& context, const std::string& id, const std::string& w
     Result<BrokerClient*> broker = context.broker(Insistence::patient);
     if (!broker) return terminal.fail(broker.error());
     Result<Resolved> from = resolve(**broker, {id}, false);
+    if (!from && from.error().code == ErrorCode::not_found) {
+        if (const auto ended = forgotten_end(context, id)) return show_end(context, *ended);
+    }
     if (!from) return terminal.fail(from.error());
     Result<SessionView> session = wait_for_start(context, **broker, std::move(*from));
     if (!session) return terminal.fail(session.error());

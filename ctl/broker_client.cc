@@ -370,7 +370,11 @@ Result<Listing> BrokerClient::list(ListRequest request) {
 }
 
 Error describe(const ErrorReply& reply, const std::string& asked) {
-    const Error& error = reply.error;
+    Error error = reply.error;
+    // A field's name means nothing on a command line; submit adds its own way.
+    constexpr std::string_view kFieldHint = " (queue_anyway queues it all the same)";
+    if (error.message.ends_with(kFieldHint))
+        error.message.resize(error.message.size() - kFieldHint.size());
     if (reply.matches.empty()) return error;
     if (error.code == ErrorCode::ambiguous) {
         return make_error(error.code, "\"" + asked +
@@ -381,8 +385,7 @@ Error describe(const ErrorReply& reply, const std::string& asked) {
         const std::string near = nearest(asked, reply.matches);
         return make_error(error.code, "no worker offers the agent \"" + asked + "\"" +
                                           (near.empty() ? "" : "; did you mean " + near + "?") +
-                                          " Known: " + join(reply.matches, ", ") +
-                                          "; --queue-anyway queues it for a worker to come");
+                                          " Known: " + join(reply.matches, ", "));
     }
     return error;
 }

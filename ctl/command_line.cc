@@ -32,7 +32,7 @@ constexpr std::string_view kGlobalHelp =
     "  --config FILE   settings to read besides ictl.toml in /etc and ~/.config\n"
     "\n"
     "`ictl help COMMAND` has options, examples and exit codes; `ictl help exit-codes` all codes.\n"
-    "Durations are written 90s, 30m, 2h, 1d.\n";
+    "Durations are written 90s, 30m, 2h, 1d; a bare number is seconds.\n";
 // Their values are not the command's name.
 constexpr std::array<std::string_view, 4> kGlobalOptions = {"--project", "--broker", "--patience",
                                                             "--config"};
@@ -73,7 +73,7 @@ int unknown_command(const Terminal& terminal, const std::vector<Command>& comman
     std::vector<std::string> names = {"help"};
     for (const Command& command : commands)
         names.push_back(command.name);
-    const std::string near = nearest(name, names);
+    const std::string near = nearest_command(name, names);
     return terminal.fail(kExitUsage, "no command is called \"" + name + "\"" +
                                          (near.empty() ? "" : "; did you mean " + near + "?") +
                                          " See `ictl help`");
@@ -177,6 +177,17 @@ int dispatch(const std::vector<std::string>& arguments, const Terminal& terminal
 }
 
 }  // namespace
+
+std::string nearest_command(const std::string& word, const std::vector<std::string>& names) {
+    const auto letters = [](std::string text) {
+        std::ranges::sort(text);
+        return text;
+    };
+    for (const std::string& candidate : names) {
+        if (letters(candidate) == letters(word)) return candidate;
+    }
+    return nearest(word, names);
+}
 
 std::string software_name() {
     return "ictl " + std::string(kVersion);

@@ -18,4 +18,7 @@ std::string software_name();
 // Of the source that was built, as git describes it; empty when that was not known.
 std::string software_revision();
 
+// As nearest(), and for short names also two letters changed about: "lsit" is list.
+std::string nearest_command(const std::string& word, const std::vector<std::string>& names);
+
 }  // namespace iw::ctl

@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "common/base/text.h"
@@ -22,8 +24,6 @@ namespace {
 
 constexpr Duration kStartMax{30'000};
 constexpr Duration kStopMax{15'000};
-// An embedded broker is one project's: small segments start quicker and take less disk.
-constexpr std::string_view kSegmentVariable = "IW_CFG_BROKER_SEGMENT_SIZE";
 
 // What a daemon must not inherit: it outlives the terminal, the session and the service it was
 // started from.
@@ -38,16 +38,29 @@ bool is_inherited(std::string_view variable) {
 
 std::vector<std::string> daemon_environment() {
     std::vector<std::string> result;
-    bool has_segment = false;
     for (const std::string& variable : io::environment_variables()) {
-        has_segment = has_segment || variable.starts_with(kSegmentVariable);
         if (is_inherited(variable)) result.push_back(variable);
     }
-    if (!has_segment) {
-        result.push_back(std::string(kSegmentVariable) + "=" +
-                         std::to_string(limits::kSegmentBytesMin));
-    }
     return result;
+}
+
+bool has_segment_size(const std::string& file) {
+    constexpr std::size_t kConfigMax = 1u << 20;
+    const Result<std::string> text = io::read_file(file, kConfigMax);
+    if (!text) return false;
+    const std::vector<std::string> lines = split(*text, '\n');
+    return std::ranges::any_of(lines, [](const std::string& line) {
+        return !trim(line).starts_with('#') && line.find("segment_size") != std::string::npos;
+    });
+}
+
+// An embedded broker is one project's: small segments start quicker and take less disk. What the
+// user has set stands.
+std::vector<std::string> segment_flags() {
+    if (!io::environment("IW_CFG_BROKER_SEGMENT_SIZE").empty()) return {};
+    const std::vector<std::string> files = io::config_files("broker");
+    if (std::ranges::any_of(files, has_segment_size)) return {};
+    return {"--segment-size", std::to_string(limits::kSegmentBytesMin)};
 }
 
 // Waits for its turn: whoever is starting the fleet holds it, for kStartMax at the longest.
@@ -97,11 +110,10 @@ struct Half {
 };
 
 Half broker_half(const io::FleetPaths& paths) {
-    return {"ibroker",
-            paths.broker_data + "/lock",
-            paths.broker_log,
-            {io::bin_folder() + "/ibroker", "--data-dir", paths.broker_data, "--endpoint",
-             paths.endpoint}};
+    std::vector<std::string> argv = {io::bin_folder() + "/ibroker", "--data-dir", paths.broker_data,
+                                     "--endpoint", paths.endpoint};
+    std::ranges::move(segment_flags(), std::back_inserter(argv));
+    return {"ibroker", paths.broker_data + "/lock", paths.broker_log, std::move(argv)};
 }
 
 Half worker_half(const io::FleetPaths& paths, const std::string& root) {
@@ -126,11 +138,16 @@ std::optional<pid_t> living_holder(const std::string& lock) {
     return ticks && io::is_running({*pid, *ticks}) ? pid : std::nullopt;
 }
 
+// A process takes its lock a moment before it writes its pid there.
+bool has_pid(const std::optional<pid_t>& holder) {
+    return holder.value_or(0) != 0;
+}
+
 // Starts it unless it runs; returns once it holds its lock. True when it was started.
 Result<bool> start_half(const Half& half) {
     Pauses dying;
     while (io::lock_holder(half.lock)) {
-        if (living_holder(half.lock)) return false;
+        if (has_pid(living_holder(half.lock))) return false;
         dying.next();
     }
     const Result<pid_t> pid = io::start_daemon(half.argv, daemon_environment(), half.log);
@@ -138,21 +155,35 @@ Result<bool> start_half(const Half& half) {
     const io::ProcessId process{*pid, io::process_start_ticks(*pid).value_or(0)};
     const Timestamp until = io::steady_now() + kStartMax;
     Pauses pauses;
-    while (!io::lock_holder(half.lock)) {
+    while (!has_pid(io::lock_holder(half.lock))) {
         if (!io::is_running(process) || io::steady_now() >= until) return did_not_start(half);
         pauses.next();
     }
     return true;
 }
 
-bool has_worker(const WorkersReply& reply, const std::string& root) {
+// How often this worker has started, as it notes before it greets the broker; 0 when never.
+std::uint64_t noted_starts(const io::FleetPaths& paths) {
+    constexpr std::size_t kFileMax = 64u << 10;
+    const Result<std::string> text = io::read_file(paths.worker_state + "/worker.json", kFileMax);
+    if (!text) return 0;
+    const auto json = nlohmann::json::parse(*text, nullptr, false);
+    if (!json.is_object() || !json.contains("start_count")) return 0;
+    const auto& count = json["start_count"];
+    return count.is_number_unsigned() ? count.get<std::uint64_t>() : 0;
+}
+
+// The row of a predecessor that was killed may still say "up": only the present start counts.
+bool has_worker(const WorkersReply& reply, const std::string& root, std::uint64_t start_count) {
     return std::ranges::any_of(reply.workers, [&](const WorkerView& worker) {
-        return worker.root == root && worker.state == "up";
+        return worker.root == root && worker.state == "up" && worker.start_count == start_count;
     });
 }
 
-// The broker answers and knows the worker of this root. Woken by the broker's events.
-Status wait_until_ready(const io::FleetPaths& paths, const std::string& root) {
+// The broker answers and knows the worker of this root in a start later than `starts_before`. Woken
+// by the broker's events.
+Status wait_until_ready(const io::FleetPaths& paths, const std::string& root,
+                        std::uint64_t starts_before) {
     const Half worker = worker_half(paths, root);
     io::Context sockets;
     BrokerClient broker(sockets, {.endpoint = paths.endpoint,
@@ -168,7 +199,8 @@ Status wait_until_ready(const io::FleetPaths& paths, const std::string& root) {
     while (true) {
         const Result<WorkersReply> workers = broker.call<WorkersReply>(WorkersRequest{});
         if (!workers) return workers.error();
-        if (has_worker(*workers, root)) return Done{};
+        const std::uint64_t starts = noted_starts(paths);
+        if (starts > starts_before && has_worker(*workers, root, starts)) return Done{};
         if (io::steady_now() >= until || !io::lock_holder(worker.lock))
             return did_not_start(worker);
         const Result<EventsReply> events = broker.call<EventsReply>(next);
@@ -221,7 +253,7 @@ Result<FleetStart> start_fleet(const std::string& root) {
     const io::FleetPaths paths = io::fleet_paths(root);
     if (Status fits = io::check_endpoint(paths.endpoint); !fits) return fits.error();
     const FleetState before = look_at_fleet(paths);
-    if (before.broker && before.worker) return FleetStart{};
+    if (has_pid(before.broker) && has_pid(before.worker)) return FleetStart{};
 
     if (Status made = io::make_folders(paths.folder, 0700); !made) return made.error();
     const StartLock turn(paths.folder);
@@ -230,10 +262,12 @@ Result<FleetStart> start_fleet(const std::string& root) {
     const Result<bool> broker = start_half(broker_half(paths));
     if (!broker) return broker.error();
     started.broker_started = *broker;
+    const std::uint64_t starts = noted_starts(paths);
     const Result<bool> worker = start_half(worker_half(paths, root));
     if (!worker) return worker.error();
     started.worker_started = *worker;
-    if (Status ready = wait_until_ready(paths, root); !ready) return ready.error();
+    const std::uint64_t starts_before = *worker || starts == 0 ? starts : starts - 1;
+    if (Status ready = wait_until_ready(paths, root, starts_before); !ready) return ready.error();
     return started;
 }
 

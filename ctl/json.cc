@@ -11,7 +11,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 std::string dump(const Json& json) {
-    return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+    return safe_json(json.dump(2, ' ', false, Json::error_handler_t::replace)) + "\n";
 }
 
 Json text_or_null(const std::string& text) {
@@ -32,8 +32,33 @@ Json to_json(const std::vector<SeenSession>& sessions, WallTime now) {
 
 }  // namespace
 
+// Outside its strings a document is ASCII without DEL, so that bytes can be looked at one by one.
+std::string safe_json(std::string_view json) {
+    constexpr std::string_view kHex = "0123456789abcdef";
+    std::string safe;
+    safe.reserve(json.size());
+    for (std::size_t i = 0; i < json.size(); ++i) {
+        unsigned char byte = static_cast<unsigned char>(json[i]);
+        const bool leads = byte == 0xC2 && i + 1 < json.size();
+        const unsigned char next = leads ? static_cast<unsigned char>(json[i + 1]) : 0;
+        const bool is_c1 = next >= 0x80 && next <= 0x9F;
+        if (byte != 0x7F && !is_c1) {
+            safe += json[i];
+            continue;
+        }
+        if (is_c1) {
+            byte = next;
+            ++i;
+        }
+        safe += "\\u00";
+        safe += kHex[byte >> 4];
+        safe += kHex[byte & 0xF];
+    }
+    return safe;
+}
+
 std::string session_json(const SeenSession& session, WallTime now) {
-    return workspace::state_json(session.view, session.tmux_active, now);
+    return safe_json(workspace::state_json(session.view, session.tmux_active, now));
 }
 
 std::string list_json(const std::vector<SeenSession>& sessions, Seq seq, WallTime now) {
@@ -88,6 +113,10 @@ std::string fields_json(const std::vector<std::pair<std::string, std::string>>& 
     for (const auto& [field, value] : fields)
         json[field] = text_or_null(value);
     return dump(json);
+}
+
+std::string made_json(const std::string& root, const std::vector<std::string>& files) {
+    return dump(Json{{"root", root}, {"made", files}});
 }
 
 std::string checks_json(const std::vector<CheckLine>& checks) {

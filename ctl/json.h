@@ -22,6 +22,9 @@ struct SeenSession {
     bool tmux_active = false;
 };
 
+// The text of a JSON document with what a terminal would act on (DEL, U+0080 to U+009F) as \u00XX.
+std::string safe_json(std::string_view json);
+
 std::string session_json(const SeenSession& session, WallTime now);
 // {"sessions": [...], "seq": N}
 std::string list_json(const std::vector<SeenSession>& sessions, Seq seq, WallTime now);
@@ -38,6 +41,8 @@ std::string submitted_json(const Submitted& submitted);
 std::string config_json(const std::map<std::string, io::ConfigValue>& values, bool origins);
 // A flat object of texts, in the order given.
 std::string fields_json(const std::vector<std::pair<std::string, std::string>>& fields);
+// {"root": ..., "made": [paths]}
+std::string made_json(const std::string& root, const std::vector<std::string>& files);
 // {"checks": [{"name", "state", "text", "next_step"}], "ok": bool}
 struct CheckLine {
     std::string name;

@@ -43,6 +43,19 @@ Status refresh_one(const SessionView& session, bool tmux_active) {
 
 }  // namespace
 
+std::optional<SessionView> ended_by_files(const workspace::ProjectPaths& project,
+                                          const std::string& id) {
+    if (!is_session_id(id)) return std::nullopt;
+    const Result<std::string> text = workspace::read_state(project, SessionId(id));
+    if (!text) return std::nullopt;
+    Result<SessionView> view = workspace::view_from_state(*text);
+    if (!view || !is_final(view->status)) return std::nullopt;
+    // Where the files stand now; the text may name where they stood.
+    const bool standing = io::exists(project.workspace(view->id));
+    view->workspace = standing ? project.workspace(view->id) : project.archived(view->id);
+    return std::move(view).value();
+}
+
 void refresh_workspaces(Context& context, const std::vector<SessionView>& views) {
     TmuxSessions tmux(context);
     std::map<std::string, bool> owned;  // by root: a worker holds it

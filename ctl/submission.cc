@@ -54,18 +54,19 @@ Status place(Context& context, Submission& submission) {
     return workspace::prepare_project(ProjectPaths(root));
 }
 
-Error unknown_outcome(const Error& error, const std::string& key) {
+Error unknown_outcome(const Error& error, const std::string& repetition) {
     return make_error(ErrorCode::unknown_outcome,
-                      error.message + "; outcome unknown; repeat with --key " + key);
+                      error.message + "; outcome unknown; repeat with " + repetition);
 }
 
-Result<SubmitOutcome> send(Context& context, const Submission& submission) {
+Result<SubmitOutcome> send(Context& context, const Submission& submission,
+                           const std::string& repetition) {
     Result<BrokerClient*> broker = context.broker(Insistence::patient);
     if (!broker) return broker.error();
     Result<SubmitReply> reply =
         (*broker)->call<SubmitReply>(SubmitRequest{.sessions = {submission}});
     if (!reply && reply.error().code == ErrorCode::unknown_outcome) {
-        return unknown_outcome(reply.error(), submission.key);
+        return unknown_outcome(reply.error(), repetition);
     }
     if (!reply) return reply.error();
     if (reply->sessions.size() != 1) {
@@ -150,12 +151,14 @@ Status create_workspace(Context& context, const SessionView& session, std::strin
     return workspace::create(ProjectPaths(session.origin.root), session, prompt);
 }
 
-Result<Submitted> submit_session(Context& context, Submission submission) {
+Result<Submitted> submit_session(Context& context, Submission submission,
+                                 const std::string& repeat_with) {
     const Status placed = place(context, submission);
     if (!placed) return placed.error();
     if (submission.key.empty()) submission.key = io::make_uuid7();
-    set_interrupt_note("ictl: interrupted; outcome unknown; repeat with --key " + submission.key);
-    const Result<SubmitOutcome> outcome = send(context, submission);
+    const std::string repetition = repeat_with + submission.key;
+    set_interrupt_note("ictl: interrupted; outcome unknown; repeat with " + repetition);
+    const Result<SubmitOutcome> outcome = send(context, submission, repetition);
     set_interrupt_note("");
     const std::string& root = submission.origin.root;
     if (!outcome) {

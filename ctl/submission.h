@@ -28,8 +28,9 @@ Status check_prompt(std::string_view prompt, const std::string& name);
 // Fills project, origin and agent_in_project from the context, sends (under submission.key, or a
 // new key when that is empty), and creates the workspace. Makes the project's folders first: where
 // that fails nothing is sent. Notes success and refusal in logs/orchestrator.log. unknown_outcome
-// names the key.
-Result<Submitted> submit_session(Context& context, Submission submission);
+// says `repeat_with`, what to type again, with the key behind it.
+Result<Submitted> submit_session(Context& context, Submission submission,
+                                 const std::string& repeat_with);
 
 // The files of a session that was just accepted, each only where it is missing. A session that is
 // final is left alone: who saw its end may have moved it away.

@@ -6,6 +6,7 @@
 #include "ctl/context.h"
 #include "ctl/exit_code.h"
 #include "ctl/fleet.h"
+#include "ctl/json.h"
 #include "ctl/waiting.h"
 
 namespace iw::ctl {
@@ -15,6 +16,7 @@ constexpr Duration kKillWait{60'000};
 
 struct Options {
     bool kill = false;
+    bool json = false;
 };
 
 bool all_final(const std::vector<SessionView>& sessions) {
@@ -71,6 +73,11 @@ int run(Context& context, const Options& options) {
     }
     if (Status stopped = stop_fleet(project->root); !stopped) return terminal.fail(stopped.error());
     const bool was_up = before.broker || before.worker;
+    if (options.json) {
+        terminal.print(
+            fields_json({{"root", project->root}, {"was_up", was_up ? "true" : "false"}}));
+        return kExitOk;
+    }
     terminal.say(was_up ? "fleet of " + project->root + " is down"
                         : "no fleet of " + project->root + " was running");
     if (was_up && !options.kill) terminal.say("running agents go on; `ictl up` adopts them again");
@@ -92,6 +99,7 @@ Command down_command() {
         .declare = [](CLI::App& app) -> Runner {
             auto options = std::make_shared<Options>();
             app.add_flag("--kill", options->kill, "Kill the project's unfinished sessions first");
+            app.add_flag("--json", options->json, "Print root and whether a fleet ran as JSON");
             return [options](Context& context) { return run(context, *options); };
         },
     };

@@ -9,6 +9,7 @@
 #include "ctl/command.h"
 #include "ctl/context.h"
 #include "ctl/exit_code.h"
+#include "ctl/json.h"
 
 namespace iw::ctl {
 namespace {
@@ -18,6 +19,7 @@ constexpr std::size_t kTemplateMax = 1u << 20;
 struct Options {
     std::string folder;
     std::string name;
+    bool json = false;
 };
 
 struct Made {
@@ -80,6 +82,10 @@ int run(Context& context, const Options& options) {
     Made made;
     if (Status status = put_project(root, options, made); !status)
         return terminal.fail(status.error());
+    if (options.json) {
+        terminal.print(made_json(root, made.files));
+        return kExitOk;
+    }
     for (const std::string& file : made.files)
         terminal.say("made " + file.substr(root.size() + 1));
     terminal.say(made.files.empty() ? root + " was a project already; nothing was overwritten"
@@ -105,6 +111,7 @@ Command init_command() {
             app.add_option("folder", options->folder, "The project's root (default: here)");
             app.add_option("--name", options->name,
                            "The project's name in a fleet (default: the folder's name)");
+            app.add_flag("--json", options->json, "Print the root and the files made as JSON");
             return [options](Context& context) { return run(context, *options); };
         },
     };

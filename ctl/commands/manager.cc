@@ -13,6 +13,7 @@
 #include "common/workspace/workspace.h"
 #include "ctl/attachment.h"
 #include "ctl/command.h"
+#include "ctl/command_line.h"
 #include "ctl/context.h"
 #include "ctl/exit_code.h"
 #include "ctl/fleet.h"
@@ -33,8 +34,9 @@ using workspace::ProjectPaths;
 constexpr std::string_view kHelp =
     "usage: scripts/ops/session-manager.sh COMMAND ...\n"
     "\n"
-    "  create AGENT PROMPT-FILE           hand a task to an agent; prints \"Session created: ID "
+    "  create AGENT PROMPT-FILE [--key=K] hand a task to an agent; prints \"Session created: ID "
     "...\"\n"
+    "                                     (the same key again gives the same session)\n"
     "  status ID [--json]                 what is known of a session\n"
     "  list [--status=STATUS] [--all]     sessions in docs/.scratch/sessions/ (--all: archived "
     "too)\n"
@@ -115,7 +117,7 @@ Status ensure_fleet(Call& call) {
 }
 
 int refuse_create(Call& call, const Error& error, const std::string& agent) {
-    const std::string text = "create refused: agent " + agent + ": " + error.message;
+    const std::string text = "Create refused: " + agent + ": " + error.message;
     static_cast<void>(workspace::log_project(call.paths, io::wall_now(), LogWord::warn, text));
     return call.terminal().fail(error);
 }
@@ -124,6 +126,9 @@ int run_create(Call& call) {
     const Terminal& terminal = call.terminal();
     if (call.words.plain.size() != 2)
         return terminal.fail(kExitUsage, "create takes an agent and a prompt file");
+    const std::string key = call.words.value("--key");
+    if (call.words.has("--key") && (key.empty() || key.size() > limits::kKeyMax))
+        return terminal.fail(kExitUsage, "bad --key; it is --key=K, K of 1 to 128 bytes");
     const std::string& agent = call.words.plain[0];
     if (!is_agent_name(agent)) {
         const Error bad = make_error(ErrorCode::bad_request,
@@ -139,10 +144,13 @@ int run_create(Call& call) {
 
     Submission submission;
     submission.agent = AgentName(agent);
+    submission.key = key;
     submission.prompt = std::move(*prompt);
     submission.timeout = limits->lifetime;
     submission.disk_limit = limits->disk_limit;
-    const Result<Submitted> submitted = submit_session(call.context, std::move(submission));
+    const Result<Submitted> submitted = submit_session(
+        call.context, std::move(submission),
+        "scripts/ops/session-manager.sh create " + agent + " " + call.words.plain[1] + " --key=");
     if (!submitted) return terminal.fail(submitted.error());
     const std::string& id = submitted->id.str();
     terminal.print("Session created: " + id + "\n");
@@ -186,7 +194,7 @@ int print_from_files(Call& call, const std::string& id, const Error& why) {
     const bool stale = why.code != ErrorCode::not_found;
     if (stale) terminal.say("ictl: warning: " + why.message + "; this is the last known state");
     if (call.words.has("--json")) {
-        terminal.print(stale ? workspace::mark_stale(*text) : *text);
+        terminal.print(safe_json(stale ? workspace::mark_stale(*text) : *text));
     } else {
         terminal.print(session_details(*view, /*tmux_active=*/false, io::wall_now()));
     }
@@ -279,6 +287,12 @@ int run_attach(Call& call) {
     return attach_session(call.context, *id, /*worker_state=*/"");
 }
 
+int already_ended(Call& call, const SessionView& session) {
+    call.terminal().print("already terminated (status: " + std::string(name(session.status)) +
+                          ")\n");
+    return kExitOk;
+}
+
 int run_kill(Call& call) {
     const Terminal& terminal = call.terminal();
     int code = kExitOk;
@@ -296,13 +310,13 @@ int run_kill(Call& call) {
     if (Status up = ensure_fleet(call); !up) return terminal.fail(up.error());
     const Result<std::vector<KillOutcome>> killed = kill_sessions(
         call.context, {*id}, {.reason = call.words.value("--reason"), .exact = force});
+    if (!killed && killed.error().code == ErrorCode::not_found) {
+        if (const auto ended = ended_by_files(call.paths, *id)) return already_ended(call, *ended);
+    }
     if (!killed) return terminal.fail(killed.error());
     const KillOutcome& outcome = killed->front();
     const std::string status(name(outcome.session.status));
-    if (outcome.already_final) {
-        terminal.print("already terminated (status: " + status + ")\n");
-        return kExitOk;
-    }
+    if (outcome.already_final) return already_ended(call, outcome.session);
     if (!outcome.confirmed) {
         return terminal.fail(kExitFault, "not confirmed yet: the kill of " +
                                              outcome.session.id.str() +
@@ -331,7 +345,7 @@ struct Entry {
 
 const std::vector<Entry>& entries() {
     static const std::vector<Entry> kEntries = {
-        {"create", {}, run_create},
+        {"create", {"--key"}, run_create},
         {"status", {"--json"}, run_status},
         {"list", {"--status", "--all"}, run_list},
         {"attach", {}, run_attach},
@@ -346,7 +360,7 @@ int unknown_command(const Terminal& terminal, const std::string& word) {
     std::vector<std::string> names;
     for (const Entry& entry : entries())
         names.push_back(entry.name);
-    const std::string near = nearest(word, names);
+    const std::string near = nearest_command(word, names);
     return terminal.fail(kExitUsage, "unknown command \"" + printable(word, true) + "\"" +
                                          (near.empty() ? "" : ", did you mean " + near + "?") +
                                          "; there are " + join(names, ", "));

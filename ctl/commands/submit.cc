@@ -170,7 +170,12 @@ int run(Context& context, const Options& options) {
     Result<std::string> prompt = read_prompt(context, options.file);
     if (!prompt) return terminal.fail(kExitNoInput, prompt.error().message);
     submission->prompt = std::move(*prompt);
-    const Result<Submitted> submitted = submit_session(context, std::move(*submission));
+    const Result<Submitted> submitted = submit_session(context, std::move(*submission), "--key ");
+    if (!submitted && submitted.error().code == ErrorCode::unknown_agent) {
+        return terminal.fail(
+            exit_code(ErrorCode::unknown_agent),
+            submitted.error().message + "; --queue-anyway queues it for a worker to come");
+    }
     if (!submitted) return terminal.fail(submitted.error());
     const bool quiet = options.json && options.wait;  // one document is enough
     if (!quiet) {

@@ -293,6 +293,7 @@ TEST_F(CommandLineTest, RefusedSubmitIsNotedInTheProjectsLog) {
     const Outcome result = ask({"submit", "cluade", prompt_});
     EXPECT_EQ(result.code, 64);
     EXPECT_NE(result.err.find("did you mean claude?"), std::string::npos) << result.err;
+    EXPECT_NE(result.err.find("--queue-anyway"), std::string::npos) << result.err;
     const Result<std::string> log = io::read_file(root_ + "/logs/orchestrator.log", 9999);
     EXPECT_NE(log->find("[WARN] Create refused: cluade"), std::string::npos) << *log;
 }
