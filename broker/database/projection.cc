@@ -29,6 +29,7 @@ struct Projection::Statements {
     Statement revise;
     Statement find_worker;
     Statement register_worker;
+    Statement take_over;
     Statement note_worker;
     Statement add_event;
     Statement audit;
@@ -80,6 +81,10 @@ constexpr const char* kRegisterWorker =
     "INSERT OR REPLACE INTO workers(name, host, root, project, state_id, boot_id, start_count, "
     "slots, agents, labels, software, registered_at, state, state_at, evidence) "
     "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,'up',?,'')";
+// A state directory that starts under another name brings its attempts along.
+constexpr const char* kTakeOver =
+    "UPDATE sessions SET worker = ?, host = ? WHERE closed_at IS NULL AND assigned = 1 "
+    "AND worker_state_id = ? AND worker_state_id <> '' AND worker <> ?";
 constexpr const char* kAddEvent =
     "INSERT INTO events(seq, time, session, worker, revision, status, detail, state, attempt, "
     "host, reason, result_status) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)";
@@ -317,6 +322,9 @@ Status Step::on(const WorkerRegistered& registered) {
         if (!row) return row.error();
         if (*row) state = sql_.find_worker.text(0);
     }
+    const Status moved =
+        sql_.take_over.run(registered.name, registered.host, registered.state_id, registered.name);
+    if (!moved) return moved;
     const Status done = sql_.register_worker.run(
         registered.name, registered.host, registered.root, registered.project, registered.state_id,
         registered.boot_id, registered.start_count, registered.slots, pack_list(registered.agents),
@@ -385,6 +393,7 @@ Result<std::unique_ptr<Projection>> Projection::prepare(sqlite::Connection& conn
         {&s.revise, "UPDATE sessions SET revision = ? WHERE number = ?"},
         {&s.find_worker, "SELECT state, host FROM workers WHERE name = ?"},
         {&s.register_worker, kRegisterWorker},
+        {&s.take_over, kTakeOver},
         {&s.note_worker, "UPDATE workers SET state = ?, state_at = ?, evidence = ? WHERE name = ?"},
         {&s.add_event, kAddEvent},
         {&s.audit,
