@@ -48,12 +48,17 @@ void BrokerLink::close() {
 }
 
 bool BrokerLink::send(Request request) {
-    const std::string verb_of(verb(request));
-    return send_expected(std::move(request), Expected{.verb = verb_of, .ticket = 0});
+    Expected expected{.verb = std::string(verb(request)), .ticket = 0, .reports = {}};
+    if (const auto* message = std::get_if<ReportRequest>(&request)) {
+        for (const Report& report : message->reports)
+            expected.reports.push_back({{report.session, report.fence}, report.number});
+    }
+    return send_expected(std::move(request), std::move(expected));
 }
 
 bool BrokerLink::send_relay(std::uint64_t ticket, RelayRequest request) {
-    return send_expected(std::move(request), Expected{.verb = "relay", .ticket = ticket});
+    return send_expected(std::move(request),
+                         Expected{.verb = "relay", .ticket = ticket, .reports = {}});
 }
 
 bool BrokerLink::send_expected(Request request, Expected expected) {
@@ -131,6 +136,18 @@ void BrokerLink::take_error(const Expected& expected, const Error& error) {
     }
     if (expected.verb == "hello") {
         handlers_.on_event(RefusedEvent{error});
+        return;
+    }
+    const bool of_form = error.code == ErrorCode::bad_request || error.code == ErrorCode::too_large;
+    if (of_form && !expected.reports.empty()) {
+        const bool alone = expected.reports.size() == 1;
+        io::log(alone ? io::LogLevel::error : io::LogLevel::warn,
+                alone ? "the broker refused a report for its form"
+                      : "the broker refused a message of reports; each goes alone now",
+                {{"attempt", attempt_name(expected.reports.front().attempt)},
+                 {"code", code},
+                 {"msg", error.message}});
+        handlers_.on_event(ReportsRefusedEvent{expected.reports, error});
         return;
     }
     handlers_.on_event(HeardEvent{});

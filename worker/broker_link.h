@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "common/base/result.h"
 #include "common/io/event_loop.h"
@@ -40,7 +41,8 @@ class BrokerLink {
   private:
     struct Expected {
         std::string verb;
-        std::uint64_t ticket = 0;  // of a relay
+        std::uint64_t ticket = 0;        // of a relay
+        std::vector<ReportRef> reports;  // of a report
     };
 
     bool send_expected(Request request, Expected expected);

@@ -85,8 +85,9 @@ Result<Agents> Agents::load(Options options) {
         const Result<std::string> text = io::read_file(file, kProfileFileMax);
         if (!text && text.error().code == ErrorCode::not_found) continue;
         if (!text) return make_error(ErrorCode::config, text.error().message);
-        if (Status merged = merge_profiles(*text, file, agents.profiles_); !merged)
-            return merged.error();
+        Status merged =
+            merge_profiles(*text, file, agents.profiles_, agents.options_.default_profile);
+        if (!merged) return merged.error();
     }
     for (const auto& [name, profile] : agents.profiles_) {
         if (Status checked = check_profile(profile); !checked) return checked.error();

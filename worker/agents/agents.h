@@ -70,7 +70,7 @@ class Agents {
     struct Options {
         std::string root;
         std::vector<std::string> profile_files;  // weakest first; missing ones are fine
-        std::string default_profile;             // "claude" unless project.toml says otherwise
+        std::string default_profile;             // unless a profile file says otherwise
         std::string bin_folder;                  // in front of the agent's PATH
     };
     // config: a broken file, unknown key (nearest named), wrong type.

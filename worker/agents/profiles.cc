@@ -13,6 +13,8 @@ namespace {
 const std::vector<std::string> kKeys = {"command",  "prompt",   "persona", "compose",
                                         "pass_env", "env_file", "env",     "success"};
 
+const std::vector<std::string> kTopKeys = {"agents", "default_profile"};
+
 // Arguments and variables end at a zero byte.
 bool has_zero(const std::string& text) {
     return text.find('\0') != std::string::npos;
@@ -179,7 +181,7 @@ bool is_reserved_variable(std::string_view name) {
 }
 
 Status merge_profiles(std::string_view text, const std::string& file,
-                      std::map<std::string, Profile>& profiles) {
+                      std::map<std::string, Profile>& profiles, std::string& default_profile) {
     try {
         const toml::table root = toml::parse(text, file);
         for (const auto& [key, node] : root) {
@@ -189,8 +191,12 @@ Status merge_profiles(std::string_view text, const std::string& file,
                 if (agents == nullptr)
                     return refuse({.file = file, .key = name}, "must be a table");
                 if (Status read = read_profiles(*agents, file, profiles); !read) return read;
-            } else if (!nearest(name, {"agents"}).empty()) {
-                return unknown_key({.file = file, .key = name}, name, {"agents"});
+            } else if (name == "default_profile") {
+                if (Status read = read_text(node, {.file = file, .key = name}, default_profile);
+                    !read)
+                    return read;
+            } else {
+                return unknown_key({.file = file, .key = name}, name, kTopKeys);
             }
         }
         return Done{};

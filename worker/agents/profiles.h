@@ -11,11 +11,11 @@
 
 namespace iw::worker {
 
-// Lays the `[agents.<name>]` tables of one file over the profiles. Other tables are other readers'
-// business. config: broken TOML, unknown key (nearest named), wrong type or word, a name that is no
-// agent name, a variable that only the worker sets; the message names file, profile and key.
+// Lays the `[agents.<name>]` tables of one file over the profiles, and its `default_profile` over
+// the one so far. config: broken TOML, unknown key (nearest named), wrong type or word, a name that
+// is no agent name, a variable that only the worker sets; the message names file, profile and key.
 Status merge_profiles(std::string_view toml, const std::string& file,
-                      std::map<std::string, Profile>& profiles);
+                      std::map<std::string, Profile>& profiles, std::string& default_profile);
 
 // IW_*, TMUX*, NOTIFY_SOCKET, WATCHDOG_*: the worker's own, and never an agent's by way of a
 // profile.

@@ -12,6 +12,7 @@ namespace {
 
 constexpr Duration kRepeatFirst{10'000};
 constexpr Duration kRepeatLast{60'000};
+constexpr Duration kRefusedPause{600'000};
 constexpr Duration kRetryFirst{1'000};
 constexpr Duration kRetryLast{60'000};
 
@@ -28,6 +29,13 @@ void SendState::sent(std::uint64_t current_link, Timestamp now) {
     pause = next_pause(link == current_link ? pause : Duration{0}, kRepeatFirst, kRepeatLast);
     link = current_link;
     next_at = now + pause;
+}
+
+bool SendState::refuse(bool was_alone, Timestamp now) {
+    alone = true;
+    repeat_now();
+    if (was_alone) refused_until = now + kRefusedPause;
+    return was_alone;
 }
 
 bool Attempt::holds_session() const {

@@ -20,12 +20,18 @@ struct SendState {
     std::uint64_t link = 0;
     Timestamp next_at;
     Duration pause{0};
+    // The broker refused a message for its form: this report goes alone, so that one bad report
+    // cannot hold up its neighbours.
+    bool alone = false;
+    Timestamp refused_until;  // it was refused alone too
 
     bool due(std::uint64_t current_link, Timestamp now) const {
-        return link != current_link || now >= next_at;
+        return now >= refused_until && (link != current_link || now >= next_at);
     }
     void sent(std::uint64_t current_link, Timestamp now);
     void repeat_now() { link = 0; }
+    // True when it had been sent alone, so that the refusal means this very report.
+    bool refuse(bool was_alone, Timestamp now);
 };
 
 // A pause that doubles from `first` to `last`.

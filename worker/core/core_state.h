@@ -55,6 +55,7 @@ class WorkerCore::State {
     void on(NoSessionEvent);
     void on(HeartbeatAnsweredEvent event);
     void on(AcksEvent event);
+    void on(ReportsRefusedEvent event);
     void on(AssignEvent event);
     void on(StopEvent event);
     void on(CloseEvent event);

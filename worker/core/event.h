@@ -79,6 +79,11 @@ struct OfferEvent {
 struct ShutdownEvent {};
 struct TickEvent {};
 
+struct ReportRef {
+    AttemptRef attempt;
+    std::uint32_t number = 0;
+};
+
 // ---- From the broker ---------------------------------------------------------------------------
 
 struct WelcomeEvent {
@@ -95,6 +100,11 @@ struct HeartbeatAnsweredEvent {
 };
 struct AcksEvent {
     std::vector<ReportAck> acks;
+};
+// The broker refused a whole message of reports for its form.
+struct ReportsRefusedEvent {
+    std::vector<ReportRef> reports;
+    Error error;
 };
 struct AssignEvent {
     std::vector<Assignment> assignments;
@@ -175,8 +185,8 @@ struct DiskEvent {
 using CoreEvent =
     std::variant<RestoredEvent, SeenEvent, LauncherGoneEvent, OfferEvent, ShutdownEvent, TickEvent,
                  WelcomeEvent, RefusedEvent, NoSessionEvent, HeartbeatAnsweredEvent, AcksEvent,
-                 AssignEvent, StopEvent, CloseEvent, HeardEvent, NotSentEvent, AcceptedEvent,
-                 LaunchedEvent, ClaimedEvent, StopRecordedEvent, SessionCheckedEvent, TreeEvent,
-                 WrittenEvent, JudgedEvent, DiskEvent>;
+                 ReportsRefusedEvent, AssignEvent, StopEvent, CloseEvent, HeardEvent, NotSentEvent,
+                 AcceptedEvent, LaunchedEvent, ClaimedEvent, StopRecordedEvent, SessionCheckedEvent,
+                 TreeEvent, WrittenEvent, JudgedEvent, DiskEvent>;
 
 }  // namespace iw::worker

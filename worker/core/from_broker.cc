@@ -240,7 +240,8 @@ void WorkerCore::State::send_reports() {
     if (!link_.up()) return;
     SendReports batch;
     std::size_t bytes = 0;
-    const auto add = [&](Report report) {
+    const auto add = [&](Report report, bool alone) {
+        if (alone) return emit(SendReports{{std::move(report)}});
         const std::size_t size = size_of(report);
         const bool full =
             batch.reports.size() == limits::kReportBatchMax || bytes + size > kReportBytesMax;
@@ -255,14 +256,14 @@ void WorkerCore::State::send_reports() {
         for (std::uint32_t number = 1; number <= 3; ++number) {
             SendState& sent = attempt.sent[number - 1];
             if (!report_due(attempt, number) || !sent.due(link_.serial(), now_.steady)) continue;
-            add(make_report(attempt, number));
+            add(make_report(attempt, number), sent.alone);
             sent.sent(link_.serial(), now_.steady);
         }
     }
     for (auto& [ref, end] : foreign_) {
         if (!end.written || !end.sent.due(link_.serial(), now_.steady)) continue;
-        add(Report{
-            .session = ref.session, .fence = ref.fence, .number = 3, .body = ClosedReport{}});
+        add(Report{.session = ref.session, .fence = ref.fence, .number = 3, .body = ClosedReport{}},
+            end.sent.alone);
         end.sent.sent(link_.serial(), now_.steady);
     }
     if (!batch.reports.empty()) emit(std::move(batch));
@@ -272,6 +273,23 @@ void WorkerCore::State::on(AcksEvent event) {
     if (!hear()) return;
     for (ReportAck& ack : event.acks)
         take_ack(std::move(ack));
+}
+
+void WorkerCore::State::on(ReportsRefusedEvent event) {
+    if (!hear()) return;
+    const bool alone = event.reports.size() == 1;
+    for (const ReportRef& report : event.reports) {
+        IW_CHECK(report.number >= 1 && report.number <= 3);
+        SendState* sent = nullptr;
+        if (Attempt* attempt = find(report.attempt)) {
+            sent = &attempt->sent[report.number - 1];
+        } else if (const auto found = foreign_.find(report.attempt); found != foreign_.end()) {
+            sent = &found->second.sent;
+        }
+        if (sent == nullptr || !sent->refuse(alone, now_.steady)) continue;
+        note(report.attempt, "report " + std::to_string(report.number),
+             std::string(name(event.error.code)), event.error.message);
+    }
 }
 
 void WorkerCore::State::take_ack(ReportAck ack) {

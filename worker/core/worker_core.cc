@@ -52,13 +52,15 @@ std::optional<Timestamp> WorkerCore::State::next_deadline() const {
         if (!attempt.busy) take_earlier(deadline, attempt.wake);
         for (std::uint32_t number = 1; link_.up() && number <= 3; ++number) {
             const SendState& sent = attempt.sent[number - 1];
-            if (report_due(attempt, number)) take_earlier(deadline, sent.next_at);
+            if (report_due(attempt, number))
+                take_earlier(deadline, std::max(sent.next_at, sent.refused_until));
         }
     }
     for (const auto& [ref, end] : foreign_) {
         if (end.busy) continue;
         if (!end.written) take_earlier(deadline, end.retry_at);
-        if (end.written && link_.up()) take_earlier(deadline, end.sent.next_at);
+        if (end.written && link_.up())
+            take_earlier(deadline, std::max(end.sent.next_at, end.sent.refused_until));
     }
     if (!forget_.empty()) take_earlier(deadline, forget_.begin()->first);
     return deadline;

@@ -171,7 +171,7 @@ TEST_F(AgentsTest, NamesACommandThatCannotRun) {
 TEST_F(AgentsTest, LaterFilesReplaceSingleKeys) {
     write("one.toml", "[agents.claude]\ncompose = false\n[agents.claude.env]\nA = '1'\nB = '1'\n");
     write("two.toml",
-          "[project]\nname = 'x'\n[agents.claude.env]\nB = '2'\n"
+          "default_profile = 'mine'\n[agents.claude.env]\nB = '2'\n"
           "[agents.mine]\ncommand = ['claude', '--in={prompt_file}', '{x}{session_id}', "
           "'{persona_file}', '{']\n"
           "prompt = 'argument'\npersona = 'argument'\n");
@@ -187,6 +187,17 @@ TEST_F(AgentsTest, LaterFilesReplaceSingleKeys) {
                                                    "{x}20251118-153042-mine", "/dev/null", "{"}));
     EXPECT_FALSE(run->prompt_on_stdin);
     EXPECT_EQ(run->composed_prompt, "Check {workspace}\n");
+}
+
+TEST_F(AgentsTest, AFileChoosesTheDefaultProfileAndUnknownKeysAreRefused) {
+    write("project/agents/writer/writer.md", "persona\n");
+    write("choice.toml", "default_profile = 'script'\n");
+    const auto loaded = load({"choice.toml"});
+    ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+    const auto run = loaded->prepare(request("writer"));
+    EXPECT_TRUE(!run.ok() || run->argv.front() != "claude");
+    EXPECT_NE(refusal("defaultprofile = 'codex'\n").find("default_profile"), std::string::npos);
+    EXPECT_NE(refusal("[project]\nname = 'x'\n").find("agents"), std::string::npos);
 }
 
 TEST_F(AgentsTest, RefusesBadProfiles) {

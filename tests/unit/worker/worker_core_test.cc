@@ -443,6 +443,29 @@ TEST(WorkerEnd, RepeatsAReportAfterTenSecondsAndAfterAReconnect) {
     EXPECT_TRUE(bench.has<SendReports>());
 }
 
+TEST(WorkerEnd, ABadReportDoesNotStarveItsNeighbours) {
+    Bench bench(bench_config());
+    bench.welcome();
+    const AttemptRef bad = attempt_ref("20251118-151000-bad", 1);
+    const AttemptRef good = attempt_ref("20251118-151000-good", 1);
+    bench.run(bad);
+    bench.run(good);
+    const Error refusal = make_error(ErrorCode::bad_request, "reason is too long");
+
+    bench.step(ReportsRefusedEvent{{{bad, 1}, {good, 1}}, refusal});
+    ASSERT_EQ(bench.all<SendReports>().size(), 2u);
+    for (const SendReports& message : bench.all<SendReports>())
+        EXPECT_EQ(message.reports.size(), 1u);
+
+    // Refused alone it waits for minutes, whatever the connection does; the other one is done.
+    bench.acknowledge(good, 1);
+    bench.step(ReportsRefusedEvent{{{bad, 1}}, refusal});
+    EXPECT_FALSE(bench.has<SendReports>());
+    bench.pass(Duration{20'000});
+    bench.step(HeardEvent{});
+    EXPECT_FALSE(bench.has<SendReports>());
+}
+
 TEST(WorkerEnd, ASupersededAttemptIsStoppedAndKeptQuiet) {
     Bench bench(bench_config());
     bench.welcome();
