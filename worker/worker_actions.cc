@@ -76,7 +76,14 @@ void WorkerServer::act(TakeClaim& action) {
     if (taken.error().code != ErrorCode::conflict) {
         return result(ClaimedEvent{attempt, StartHolder::nobody, taken.error()});
     }
-    const Result<AttemptFacts> facts = parts_.store.load(attempt);
+    if (parts_.store.is_start_garbled(attempt)) {
+        // Whoever took it can never be asked: what may run of it is ended, and it is lost.
+        io::log(io::LogLevel::error, "the start record cannot be read; the attempt is given up",
+                {{"attempt", attempt_name(attempt)}});
+        result(ClaimedEvent{attempt, StartHolder::launcher, std::nullopt});
+        return result(LauncherGoneEvent{attempt});
+    }
+    const Result<AttemptFacts> facts = parts_.store.examine(attempt);
     if (!facts) return result(ClaimedEvent{attempt, StartHolder::nobody, facts.error()});
     const AttemptSnapshot snapshot = snapshot_of(*facts, parts_.store.folder(attempt));
     result(ClaimedEvent{attempt, snapshot.holder, std::nullopt});
@@ -94,9 +101,12 @@ void WorkerServer::act(RecordEnd& action) {
     if (!wrote && wrote.error().code != ErrorCode::conflict) {
         return result(WrittenEvent{action.attempt, WrittenFile::end, wrote.error()});
     }
-    const Result<AttemptFacts> facts = parts_.store.load(action.attempt);
+    const Result<AttemptFacts> facts = parts_.store.examine(action.attempt);
     if (!facts) return result(WrittenEvent{action.attempt, WrittenFile::end, facts.error()});
-    result(SeenEvent{snapshot_of(*facts, parts_.store.folder(action.attempt))});
+    AttemptSnapshot snapshot = snapshot_of(*facts, parts_.store.folder(action.attempt));
+    // A record that stands and cannot be read says nothing: then the end is as this worker has it.
+    if (!snapshot.end) snapshot.end = action.end;
+    result(SeenEvent{std::move(snapshot)});
 }
 
 void WorkerServer::act(RecordOutcome& action) {

@@ -190,26 +190,43 @@ void WorkerServer::adopt() {
         return;
     }
     for (const AttemptFacts& facts : *all) {
-        if (!facts.error.empty()) {
-            // Its start record, if it has one, keeps it from being run again.
-            io::log(io::LogLevel::error, "attempt left alone: one of its files cannot be read",
-                    {{"attempt", attempt_name(facts.attempt)}, {"error", facts.error}});
-            continue;
-        }
-        const AttemptSnapshot snapshot = snapshot_of(facts, parts_.store.folder(facts.attempt));
-        LauncherState launcher = LauncherState::not_asked;
-        if (!snapshot.closed_at) {
-            watch_attempt(facts.attempt);
-            launcher = watch_launcher(facts.attempt, facts);
-        }
-        dispatch(RestoredEvent{snapshot, launcher});
-        if (!snapshot.closed_at && snapshot.holder == StartHolder::launcher && !snapshot.end) {
-            reopen_socket(facts.attempt);
-            if (snapshot.started_at) keeper_.follow(facts.attempt);
+        if (facts.error.empty() || facts.closed) {
+            adopt(facts);
+        } else {
+            adopt_broken(facts);
         }
     }
     // What appeared between reading and watching.
     look_at_all();
+}
+
+void WorkerServer::adopt(const AttemptFacts& facts) {
+    const AttemptSnapshot snapshot = snapshot_of(facts, parts_.store.folder(facts.attempt));
+    LauncherState launcher = LauncherState::not_asked;
+    if (!snapshot.closed_at) {
+        watch_attempt(facts.attempt);
+        launcher = watch_launcher(facts.attempt, facts);
+    }
+    dispatch(RestoredEvent{snapshot, launcher});
+    if (!snapshot.closed_at && snapshot.holder == StartHolder::launcher && !snapshot.end) {
+        reopen_socket(facts.attempt);
+        if (snapshot.started_at) keeper_.follow(facts.attempt);
+    }
+}
+
+// One of its files cannot be read, so nobody can tell how far it came. It must not hang for ever:
+// its start is taken if nobody has it, what runs of it is ended, and it is reported lost.
+void WorkerServer::adopt_broken(AttemptFacts facts) {
+    io::log(io::LogLevel::error, "attempt given up: one of its files cannot be read",
+            {{"attempt", attempt_name(facts.attempt)}, {"error", facts.error}});
+    if (!facts.claim) {
+        const Status taken = parts_.store.claim(facts.attempt, Claim::stopped, "unreadable record");
+        facts.claim = taken ? Claim::stopped : Claim::launcher;
+    }
+    watch_attempt(facts.attempt);
+    const bool may_run = facts.claim == Claim::launcher && !facts.exit;
+    dispatch(RestoredEvent{snapshot_of(facts, parts_.store.folder(facts.attempt)),
+                           may_run ? LauncherState::gone : LauncherState::not_asked});
 }
 
 void WorkerServer::reopen_socket(const AttemptRef& attempt) {
@@ -282,7 +299,7 @@ void WorkerServer::launcher_ended(const AttemptRef& attempt) {
     if (const auto found = watched_.find(attempt); found != watched_.end())
         unwatch_launcher(found->second);
     // The exit record comes before the launcher's end.
-    const Result<AttemptFacts> facts = parts_.store.load(attempt);
+    const Result<AttemptFacts> facts = parts_.store.examine(attempt);
     if (!facts) {
         io::log(io::LogLevel::error, "cannot read attempt",
                 {{"attempt", attempt_name(attempt)}, {"error", facts.error().message}});

@@ -56,6 +56,8 @@ class WorkerServer {
 
   private:
     void adopt();
+    void adopt(const AttemptFacts& facts);
+    void adopt_broken(AttemptFacts facts);
     void dispatch(CoreEvent event);
     void perform(Action& action);
     void result(CoreEvent event) { events_.push_back(std::move(event)); }

@@ -63,6 +63,11 @@ void fill(AttemptFacts& facts, Field& field, const std::string& path, Parse&& pa
     if (*record) field = std::move(**record);
 }
 
+template <typename Record>
+std::optional<Record> only_value(Result<std::optional<Record>> record) {
+    return record ? std::move(*record) : std::nullopt;
+}
+
 AttemptFacts read_facts(const AttemptRef& attempt, const std::string& folder) {
     const std::string front = folder + "/";
     AttemptFacts facts;
@@ -74,7 +79,8 @@ AttemptFacts read_facts(const AttemptRef& attempt, const std::string& folder) {
     fill(facts, facts.stop, front + kStop, parse_stop);
     fill(facts, facts.exit, front + kExit, parse_exit);
     fill(facts, facts.outcome, front + kOutcome, parse_outcome);
-    fill(facts, facts.reported, front + kReported, parse_number);
+    // Without it a report is repeated, which costs nothing: no reason to distrust the rest.
+    facts.reported = only_value(read_record(front + kReported, parse_number)).value_or(0);
     facts.log_done = io::exists(front + kLogDone);
     facts.closed = io::exists(front + kClosed);
     if (claim) {
@@ -89,11 +95,6 @@ AttemptFacts read_facts(const AttemptRef& attempt, const std::string& folder) {
 bool is_blank(const AttemptFacts& facts) {
     return facts.error.empty() && !facts.assignment && !facts.claim && !facts.stop && !facts.exit &&
            !facts.outcome && !facts.closed;
-}
-
-template <typename Record>
-std::optional<Record> only_value(Result<std::optional<Record>> record) {
-    return record ? std::move(*record) : std::nullopt;
 }
 
 Status write_record(const std::string& path, std::string_view text) {
@@ -123,14 +124,24 @@ Result<std::vector<AttemptFacts>> AttemptStore::load_all() const {
     return all;
 }
 
-Result<AttemptFacts> AttemptStore::load(const AttemptRef& attempt) const {
+Result<AttemptFacts> AttemptStore::examine(const AttemptRef& attempt) const {
     if (!io::exists(folder(attempt))) {
         return make_error(ErrorCode::not_found,
                           "no attempt " + attempt_name(attempt) + " in " + attempts_folder_);
     }
-    AttemptFacts facts = read_facts(attempt, folder(attempt));
-    if (!facts.error.empty()) return make_error(ErrorCode::io, facts.error);
+    return read_facts(attempt, folder(attempt));
+}
+
+Result<AttemptFacts> AttemptStore::load(const AttemptRef& attempt) const {
+    Result<AttemptFacts> facts = examine(attempt);
+    if (facts && !facts->error.empty()) return make_error(ErrorCode::io, facts->error);
     return facts;
+}
+
+bool AttemptStore::is_start_garbled(const AttemptRef& attempt) const {
+    const Result<std::string> text = io::read_file(folder(attempt) + "/" + kStart, kRecordBytesMax);
+    if (text) return !parse_claim(*text);
+    return text.error().code == ErrorCode::too_large;
 }
 
 Status AttemptStore::make_folder(const AttemptRef& attempt) {

@@ -109,6 +109,12 @@ class AttemptStore {
     // not_found when there is none; io when one of its files cannot be read.
     Result<AttemptFacts> load(const AttemptRef& attempt) const;
 
+    // The same, with what can be read; `error` names what cannot. not_found when there is none.
+    Result<AttemptFacts> examine(const AttemptRef& attempt) const;
+    // The start is taken, but what stands there was never written by a claim and never will make
+    // sense. A file that cannot be read right now is not that.
+    bool is_start_garbled(const AttemptRef& attempt) const;
+
     // Records assignment and prompt, synced. conflict when the attempt is known already.
     Status accept(const Assignment& assignment);
     Status write_plan(const LaunchPlan& plan);
