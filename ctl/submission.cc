@@ -75,7 +75,9 @@ Result<SubmitOutcome> send(Context& context, const Submission& submission,
                                                    " sessions instead of one");
     }
     SubmitOutcome outcome = std::move(reply->sessions.front());
-    if (outcome.error) return *outcome.error;
+    if (outcome.error) {
+        return describe(ErrorReply{.error = *outcome.error, .matches = {}}, submission.agent.str());
+    }
     return outcome;
 }
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "ctl/json.h"
 #include "tests/unit/ctl/fake_broker.h"
 
 namespace iw::ctl {
@@ -104,4 +105,9 @@ TEST(WorkerTable, ShowsSlotsAndSilence) {
 }
 
 }  // namespace
+TEST(SafeJson, EscapesWhatATerminalWouldActOn) {
+    EXPECT_EQ(safe_json("{\"a\": \"x\xC2\x9By\x7F\"}"), "{\"a\": \"x\\u009by\\u007f\"}");
+    EXPECT_EQ(safe_json("\"\xC2\xA0 \xC3\x9B\""), "\"\xC2\xA0 \xC3\x9B\"");
+}
+
 }  // namespace iw::ctl
