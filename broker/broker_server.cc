@@ -99,6 +99,7 @@ std::optional<Timestamp> BrokerServer::next_deadline() const {
     std::optional<Timestamp> earliest = core_.next_deadline();
     join_earliest(earliest, events_.next_deadline());
     join_earliest(earliest, watchdog_at_);
+    if (!gone_.empty()) join_earliest(earliest, io::steady_now());
     return earliest;
 }
 
@@ -117,6 +118,9 @@ std::vector<io::RouterSocket::Message> BrokerServer::receive() {
 }
 
 void BrokerServer::decide(const std::vector<io::RouterSocket::Message>& messages) {
+    for (const PeerId peer : std::exchange(gone_, {})) {
+        turn_.step(core_, PeerGoneEvent{.peer = peer});
+    }
     // Answers of the database belong to older requests.
     database_.run_completions();
     for (const io::RouterSocket::Message& message : messages) {
@@ -128,7 +132,7 @@ void BrokerServer::decide(const std::vector<io::RouterSocket::Message>& messages
 // After the messages: who was heard in this turn has not been silent.
 void BrokerServer::tick() {
     const Timestamp now = turn_.now().steady;
-    turn_.tick(core_, stall_of_turn());
+    turn_.step(core_, TickEvent{.stall = stall_of_turn()});
     events_.expire(now);
 }
 
@@ -185,7 +189,10 @@ void BrokerServer::send_one(const Outbound& outbound) {
     for (const std::string& frame : frames_of(outbound)) {
         const io::SendOutcome outcome = router_.send(peer->routing_id, frame);
         if (outcome == io::SendOutcome::sent) continue;
-        if (outcome == io::SendOutcome::no_peer) return peers_.forget(outbound.peer);
+        if (outcome == io::SendOutcome::no_peer) {
+            gone_.push_back(outbound.peer);
+            return peers_.forget(outbound.peer);
+        }
         // It does not read. Requests and assignments are repeated, so what is dropped here is not
         // lost.
         io::log(io::LogLevel::debug, "a peer does not read; dropped a message for it",

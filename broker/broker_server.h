@@ -90,6 +90,9 @@ class BrokerServer {
     Assignments assignments_;
     Requests requests_;
 
+    // Connections that a send found ended; the core is told in the next turn.
+    std::vector<PeerId> gone_;
+
     std::optional<Timestamp> planned_;  // when the last wait was to end
     Timestamp woken_at_{};
     Timestamp worked_until_{};  // when the last wait began

@@ -20,7 +20,8 @@ Answer bad_frame_answer(const BadFrame& bad) {
 Requests::Requests(Parts parts, Identity identity)
     : parts_(parts),
       identity_(std::move(identity)),
-      sessions_(parts.core, parts.database, parts.turn) {}
+      sessions_(parts.core, parts.database, parts.turn),
+      reports_(parts.core, parts.database, parts.turn) {}
 
 Requests::Needs Requests::needs_of(const Request& request) {
     return std::visit(
@@ -60,7 +61,8 @@ bool Requests::is_crowded(const Requester& who, const Needs& needs) {
 void Requests::handle(const Peer& peer, std::string_view frame) {
     Requester who{.to = {.peer = peer.id, .request = {}, .verb = {}, .inner = {}},
                   .principal = peer.principal,
-                  .inside = {}};
+                  .inside = {},
+                  .relayed_by = {}};
     std::variant<RequestFrame, BadFrame> decoded = decode_request(frame);
     if (const auto* bad = std::get_if<BadFrame>(&decoded)) {
         who.to.request = bad->id;
@@ -116,17 +118,15 @@ void Requests::pass_client(const Requester& who, Request request) {
 void Requests::pass_worker(const Peer& peer, const Requester& who, Request request) {
     const Caller caller = caller_of(who);
     const WorkerName worker = peer.worker;
-    if (const auto* relayed = std::get_if<RelayRequest>(&request)) return relay(who, *relayed);
+    if (const auto* relayed = std::get_if<RelayRequest>(&request))
+        return relay(who, worker, *relayed);
     if (auto* heartbeat = std::get_if<HeartbeatRequest>(&request)) {
         HeartbeatEvent event{
             .caller = caller, .worker = worker, .heartbeat = std::move(*heartbeat)};
         return parts_.turn.step(parts_.core, who, std::move(event), {});
     }
-    if (auto* report = std::get_if<ReportRequest>(&request)) {
-        ReportEvent event{
-            .caller = caller, .worker = worker, .reports = std::move(report->reports)};
-        return parts_.turn.step(parts_.core, who, std::move(event), {});
-    }
+    if (auto* report = std::get_if<ReportRequest>(&request))
+        return reports_.report(who, worker, std::move(*report));
     IW_CHECK(std::holds_alternative<GoodbyeRequest>(request));
     parts_.turn.step(parts_.core, who, GoodbyeEvent{.caller = caller, .worker = worker}, {});
 }
@@ -154,10 +154,11 @@ void Requests::hello_worker(const Requester& who, const HelloRequest& request) {
     }
     // The core decides whether the name is free; only then is this connection the worker's.
     const WorkerName name = request.worker->name;
-    const Turn::Rewrite welcome = [this, &who, &name](Answer answer) -> Answer {
+    const Turn::Rewrite welcome = [&](Answer answer) -> std::optional<Answer> {
         const auto* reply = std::get_if<Reply>(&answer);
         if (reply == nullptr || !std::holds_alternative<WelcomeReply>(*reply)) return answer;
         parts_.peers.set_worker(who.to.peer, name);
+        reports_.greeted(who.to.peer, request.worker->inventory);
         return Reply(make_welcome(identity_, parts_.core.head(), parts_.turn.now().wall));
     };
     HelloEvent event{
@@ -167,10 +168,12 @@ void Requests::hello_worker(const Requester& who, const HelloRequest& request) {
 
 // ---- From inside a session ---------------------------------------------------------------------
 
-void Requests::relay(const Requester& outer, const RelayRequest& request) {
+void Requests::relay(const Requester& outer, const WorkerName& worker,
+                     const RelayRequest& request) {
     Requester who{.to = outer.to,
                   .principal = "session:" + request.session.str(),
-                  .inside = AttemptRef{.session = request.session, .fence = request.fence}};
+                  .inside = AttemptRef{.session = request.session, .fence = request.fence},
+                  .relayed_by = worker};
     std::variant<RequestFrame, BadFrame> decoded = decode_request(request.request);
     if (const auto* bad = std::get_if<BadFrame>(&decoded)) {
         who.to.inner = ReplyTo::Inner{.request = bad->id, .verb = bad->verb};
@@ -193,7 +196,7 @@ void Requests::pass_relayed(const Requester& who, Request request) {
     const Needs needs = needs_of(request);
     if (needs.worker)
         return forbid(who, who.to.inner->verb + " is for workers, not for what runs in a session");
-    if (needs.change && !parts_.core.is_current(*who.inside)) {
+    if (needs.change && !parts_.core.is_current(*who.inside, who.relayed_by)) {
         return parts_.turn.reply(
             who.to, refuse(ErrorCode::stale_fence,
                            "this attempt of session " + who.inside->session.str() +

@@ -8,6 +8,7 @@
 #include "broker/core/broker_core.h"
 #include "broker/database_thread.h"
 #include "broker/event_pages.h"
+#include "broker/late_reports.h"
 #include "broker/peers.h"
 #include "broker/session_requests.h"
 #include "broker/submissions.h"
@@ -46,7 +47,7 @@ class Requests {
     void pass_worker(const Peer& peer, const Requester& who, Request request);
     void hello(const Requester& who, const HelloRequest& request);
     void hello_worker(const Requester& who, const HelloRequest& request);
-    void relay(const Requester& outer, const RelayRequest& request);
+    void relay(const Requester& outer, const WorkerName& worker, const RelayRequest& request);
     void pass_relayed(const Requester& who, Request request);
     bool is_crowded(const Requester& who, const Needs& needs);
     void forbid(const Requester& who, std::string why);
@@ -54,6 +55,7 @@ class Requests {
     Parts parts_;
     Identity identity_;
     SessionRequests sessions_;
+    LateReports reports_;
 };
 
 }  // namespace iw::broker

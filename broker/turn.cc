@@ -101,15 +101,17 @@ void Turn::step(BrokerCore& core, const Requester& who, CoreEvent event, const R
         auto* answer = std::get_if<SendReply>(&out);
         if (answer == nullptr || answered) continue;
         answered = true;
-        reply(who.to, rewrite ? rewrite(std::move(answer->body)) : std::move(answer->body));
+        std::optional<Answer> body = std::move(answer->body);
+        if (rewrite) body = rewrite(std::move(*body));
+        if (body) reply(who.to, std::move(*body));
     }
     // A request that nobody answers would hang its sender until it gives up.
     if (!answered)
         reply(who.to, refuse(ErrorCode::internal, "the broker made no answer to " + who.to.verb));
 }
 
-void Turn::tick(BrokerCore& core, Duration stall) {
-    Actions actions = core.step(now_, TickEvent{.stall = stall});
+void Turn::step(BrokerCore& core, CoreEvent event) {
+    Actions actions = core.step(now_, std::move(event));
     keep(actions);
     for (Outgoing& out : actions.outgoing) {
         if (auto* message = std::get_if<SendPush>(&out))
@@ -121,7 +123,8 @@ Caller caller_of(const Requester& who) {
     return Caller{.peer = who.to.peer,
                   .request = who.to.request,
                   .principal = who.principal,
-                  .inside = who.inside};
+                  .inside = who.inside,
+                  .relayed_by = who.relayed_by};
 }
 
 std::size_t size_of(const Record& record) {

@@ -37,7 +37,8 @@ struct ReplyTo {
 struct Requester {
     ReplyTo to;
     Principal principal;
-    std::optional<AttemptRef> inside;  // a process inside this attempt asks, through its worker
+    std::optional<AttemptRef> inside;  // a process inside this attempt asks, through its worker:
+    WorkerName relayed_by;
 };
 
 // Answers that say no.
@@ -55,8 +56,9 @@ struct Outbound {
 
 class Turn {
   public:
-    // What a step's answer becomes on its way out; the identity if empty.
-    using Rewrite = std::function<Answer(Answer)>;
+    // What a step's answer becomes on its way out; the identity if empty. Nothing: it is held back
+    // and given later.
+    using Rewrite = std::function<std::optional<Answer>(Answer)>;
 
     void begin(Now now);
     Now now() const { return now_; }
@@ -65,7 +67,8 @@ class Turn {
     void push(PeerId peer, Push push);
     // One step of the core for a request: every request gets exactly one answer.
     void step(BrokerCore& core, const Requester& who, CoreEvent event, const Rewrite& rewrite);
-    void tick(BrokerCore& core, Duration stall);
+    // A step that nobody asked for.
+    void step(BrokerCore& core, CoreEvent event);
 
     std::vector<Record> records;
     std::vector<Outbound> outgoing;

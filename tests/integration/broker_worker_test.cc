@@ -131,6 +131,9 @@ ErrorCode error_of(const Result<ReplyFrame>& frame) {
 
 class BrokerWorker : public ::testing::Test {
   protected:
+    BrokerWorker() : BrokerWorker("") {}
+    // `settings`: of the table [broker].
+    explicit BrokerWorker(const std::string& settings) : broker_(settings) {}
     void SetUp() override {
         broker_.start();
         ASSERT_TRUE(client_.hello().ok()) << broker_.process().log_text();
@@ -403,6 +406,78 @@ TEST_F(BrokerWorker, LongPollFromInsideEndsWithItsEvent) {
     const auto* reply = std::get_if<Reply>(&*answer);
     ASSERT_NE(reply, nullptr);
     ASSERT_TRUE(std::holds_alternative<RelayReply>(*reply));
+}
+
+// Leases are short: a session whose worker says nothing is soon over.
+class BrokerLate : public BrokerWorker {
+  protected:
+    BrokerLate()
+        : BrokerWorker("heartbeat = \"100ms\"\nunreachable = \"400ms\"\nlost = \"1s\"\n") {}
+    // The attempt of a session that ran, was lost and is closed. `returns`: its worker has said
+    // hello again.
+    AttemptRef lose_session(bool returns) {
+        EXPECT_TRUE(worker_.hello().ok());
+        Submission submission = make_submission("helper", "x", "");
+        submission.on_lost = OnLost::fail;
+        const auto made = submit_one(client_, submission);
+        EXPECT_TRUE(made.ok());
+        const std::optional<Assignment> assignment = worker_.assignment();
+        if (!made.ok() || !assignment) return {};
+        const AttemptRef attempt = attempt_of(*assignment);
+        EXPECT_TRUE(worker_.report(attempt, started_now()).ok());
+        EXPECT_TRUE(
+            test::wait_until([&] { return view(made->id).status == SessionStatus::failed; }, kCap));
+        if (returns) {
+            EXPECT_TRUE(worker_.hello().ok());
+        }
+        return attempt;
+    }
+};
+
+// Its worker went away, came back after the session was given up, and has long ended it.
+TEST_F(BrokerLate, WorkerLearnsTheOutcomeOfASessionThatIsOver) {
+    const AttemptRef attempt = lose_session(true);
+    worker_.inventory = {
+        {.session = attempt.session, .fence = attempt.fence, .phase = AttemptPhase::ended}};
+    const auto expect_outcome = [&] {
+        const Result<ReportAck> ack = worker_.report(attempt, ended_well());
+        ASSERT_TRUE(ack.ok()) << ack.error().message;
+        ASSERT_FALSE(ack->error.has_value()) << ack->error->message;
+        ASSERT_TRUE(ack->outcome.has_value());
+        EXPECT_EQ(ack->outcome->session.status, SessionStatus::failed);
+        EXPECT_EQ(ack->outcome->session.detail, Detail::lost);
+    };
+    expect_outcome();
+    broker_.restart();
+    expect_outcome();
+    const Result<ReportAck> started = worker_.report(attempt, started_now());
+    ASSERT_TRUE(started.ok()) << started.error().message;
+    EXPECT_FALSE(started->error.has_value());
+    EXPECT_FALSE(started->outcome.has_value());
+
+    AttemptRef other = attempt;
+    other.fence.attempt = 7;
+    EXPECT_EQ(worker_.report(other, ended_well())->error->code, ErrorCode::stale_fence);
+    other.session = SessionId("20200101-000000-helper-000000");
+    EXPECT_EQ(worker_.report(other, ended_well())->error->code, ErrorCode::stale_fence);
+    // Only an attempt that is known to be over may be stopped.
+    EXPECT_EQ(worker_.report(other, started_now())->error->code, ErrorCode::not_found);
+}
+
+TEST_F(BrokerLate, AttemptsOfSessionsThatAreOverAreStoppedAfterARestart) {
+    const AttemptRef attempt = lose_session(false);
+    broker_.restart();
+    worker_.inventory = {
+        {.session = SessionId("20200101-000000-helper-000000"),
+         .fence = attempt.fence,
+         .phase = AttemptPhase::running},
+        {.session = attempt.session, .fence = attempt.fence, .phase = AttemptPhase::running}};
+    ASSERT_TRUE(worker_.hello().ok());
+    const std::optional<StopPush> stop = worker_.peer().push<StopPush>(kCap);
+    ASSERT_TRUE(stop.has_value());
+    ASSERT_EQ(stop->stops.size(), 1U);
+    EXPECT_EQ(stop->stops.front().session, attempt.session);
+    EXPECT_EQ(stop->stops.front().reason, "superseded");
 }
 
 // Leases are short here: silence is shown, work goes on when the worker comes back, nothing is run
