@@ -27,7 +27,9 @@ constexpr int kHeartbeatTimeoutMs = 15'000;
 constexpr int kHeartbeatTtlMs = 20'000;
 constexpr int kReconnectMs = 100;
 constexpr int kReconnectMaxMs = 5'000;
-constexpr int kRouterQueue = 256;  // messages per peer; a busy submitter has hundreds under way
+// Messages per peer. What does not fit is dropped, and its asker waits in vain until it gives up; a
+// busy submitter may have a thousand requests under way, whose answers all leave in a few turns.
+constexpr int kRouterQueue = 4096;
 constexpr int kDealerQueue = 1000;
 // Messages that are thrown away in one call, so that a peer that sends only rubbish does not hold
 // the caller.
