@@ -59,7 +59,8 @@ void EventPages::answered(WaiterId id, Result<EventsReply> page) {
     waiter->request.after = std::max(waiter->request.after, page->next);
     waiter->request.epoch = page->epoch;
     waiter->last = std::move(page).value();
-    if (waiter->concerned) {
+    // The page may have ended before all that there is was looked through.
+    if (waiter->concerned || waiter->last.next < waiter->last.head) {
         waiter->concerned = false;
         return ask(id);
     }

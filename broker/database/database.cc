@@ -309,7 +309,7 @@ Status SqliteDatabase::load_sessions(LiveState& state) {
 Status SqliteDatabase::load_workers(LiveState& state) {
     Result<Statement> rows = connection_->prepare(
         "SELECT name, host, root, project, state_id, boot_id, start_count, slots, software, "
-        "agents, labels FROM workers ORDER BY name");
+        "agents, labels, state FROM workers ORDER BY name");
     if (!rows) return rows.error();
     while (true) {
         const Result<bool> row = rows->step();
@@ -318,11 +318,13 @@ Status SqliteDatabase::load_workers(LiveState& state) {
         WorkerRegistered& worker = state.workers.emplace_back();
         std::string agents;
         std::string labels;
+        std::string noted;
         sqlite::RowReader(*rows, 0).take_all(worker.name, worker.host, worker.root, worker.project,
                                              worker.state_id, worker.boot_id, worker.start_count,
-                                             worker.slots, worker.software, agents, labels);
+                                             worker.slots, worker.software, agents, labels, noted);
         worker.agents = unpack_list(agents);
         worker.labels = unpack_map(labels);
+        state.worker_states.emplace(worker.name, std::move(noted));
     }
 }
 

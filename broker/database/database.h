@@ -50,7 +50,8 @@ class Database {
     // A page may be short, even empty, and still have a next: what is looked at for one page is
     // bounded. gone: the cursor's session is no longer kept.
     virtual Result<ListReply> list(const ListRequest& request) = 0;
-    // `wait` is not looked at. Never empty while its `next` is below `head`.
+    // `wait` is not looked at. What is looked at for one page is bounded, so it may be short, even
+    // empty, while its `next` is below `head`.
     virtual Result<EventsReply> events(const EventsRequest& request) = 0;
     virtual Result<std::optional<std::string>> prompt(const SessionId& id) = 0;
     virtual Result<std::optional<ResultReply>> result(const SessionId& id) = 0;

@@ -201,6 +201,23 @@ TEST_F(Pages, FilteredPageAdvancesBeyondWhatItSkipped) {
     EXPECT_EQ(ahead->next, 5000u);
 }
 
+// What is looked at for one page is bounded, whatever the filter leaves of it.
+TEST_F(Pages, LongWayToTheNextFittingEventIsWalkedInPages) {
+    const Seq start = records_.size();
+    put(test::registered("alpha"));
+    for (int i = 0; i < 20'500; ++i)
+        put(WorkerNoted{WorkerName("alpha"), i % 2 == 0 ? "unreachable" : "up", "x"});
+    must_apply(*database_, std::span(records_).subspan(start));
+    const auto page = database_->events({.after = start, .agent = "nobody"});
+    ASSERT_TRUE(page.ok()) << page.error().message;
+    EXPECT_TRUE(page->events.empty());
+    EXPECT_EQ(page->next, start + 20'000);
+    EXPECT_EQ(page->head, records_.size());
+    const auto rest = database_->events({.after = page->next, .agent = "nobody"});
+    ASSERT_TRUE(rest.ok()) << rest.error().message;
+    EXPECT_EQ(rest->next, rest->head);
+}
+
 TEST_F(Pages, AnotherEpochIsAGap) {
     const auto same = database_->events({.epoch = database_->epoch(), .after = 3});
     EXPECT_FALSE(same->gap);
