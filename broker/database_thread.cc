@@ -155,6 +155,8 @@ bool DatabaseThread::do_work() {
         if (!apply_front()) return false;
         if (unsynced_bytes_ >= kSyncBytes && !sync()) return false;
     }
+    // A busy fleet leaves no rest to do it in, so it goes on in steps between the work.
+    if (is_prune_due()) static_cast<void>(prune());
     return true;
 }
 
@@ -233,25 +235,25 @@ bool DatabaseThread::wait_for_space() {
 // Nothing has come for a while: make room and make safe, then sleep without a wake-up until work
 // comes.
 void DatabaseThread::rest() {
-    const Timestamp now = io::steady_now();
-    if (!pruned_at_ || now - *pruned_at_ >= kPruneInterval) {
-        pruned_at_ = now;
-        prune();
+    while (is_prune_due() && !is_wanted() && prune()) {
     }
     if (is_wanted()) return;
     static_cast<void>(sync());
 }
 
-void DatabaseThread::prune() {
-    while (!is_wanted()) {
-        const Result<bool> more = database_->prune(io::wall_now());
-        if (!more.ok()) {
-            io::log(io::LogLevel::warn, "cannot drop what is past its retention",
-                    {{"error", more.error().message}});
-            return;
-        }
-        if (!*more) return;
+bool DatabaseThread::is_prune_due() {
+    return !pruned_at_ || io::steady_now() - *pruned_at_ >= kPruneInterval;
+}
+
+bool DatabaseThread::prune() {
+    const Result<bool> more = database_->prune(io::wall_now());
+    if (!more.ok()) {
+        io::log(io::LogLevel::warn, "cannot drop what is past its retention",
+                {{"error", more.error().message}});
     }
+    if (more.ok() && *more) return true;
+    pruned_at_ = io::steady_now();
+    return false;
 }
 
 bool DatabaseThread::is_wanted() {

@@ -100,7 +100,9 @@ class DatabaseThread {
     bool wait_for_space();
     void rest();
     bool sync();
-    void prune();
+    bool is_prune_due();
+    // One bounded batch; true when there may be more.
+    bool prune();
     bool is_wanted();
     void fail(const Error& error);
     void complete(Completion completion);
@@ -118,7 +120,7 @@ class DatabaseThread {
     // The thread's.
     std::deque<Work> work_;
     std::size_t unsynced_bytes_ = 0;
-    std::optional<Timestamp> pruned_at_;
+    std::optional<Timestamp> pruned_at_;  // when a prune was last whole
 
     std::atomic<Seq> applied_{0};
     std::atomic<bool> stopped_{false};
