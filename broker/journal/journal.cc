@@ -29,7 +29,7 @@ constexpr std::size_t kSlicePerCommit = 2;
 constexpr std::size_t kBufferKeptMax = 1u << 20;
 
 Error damaged(const std::string& path, std::size_t offset) {
-    return make_error(ErrorCode::io,
+    return make_error(ErrorCode::config,
                       "journal segment " + path + " is damaged at offset " +
                           std::to_string(offset) +
                           ", with good commits behind it: restore from a backup, or move this "
@@ -50,7 +50,7 @@ Status each_record(const Unit& unit, const std::function<Status(const Record&)>&
         const bool has_length = rest.size() >= kLengthBytes;
         const std::size_t size = has_length ? get_at<std::uint32_t>(rest, 0) : 0;
         if (!has_length || size > rest.size() - kLengthBytes) {
-            return make_error(ErrorCode::io,
+            return make_error(ErrorCode::config,
                               "record " + std::to_string(seq) + " is missing in its journal unit");
         }
         const Result<Record> record = decode_record(rest.substr(kLengthBytes, size), seq);

@@ -51,8 +51,8 @@ std::string encode_header(const SegmentHeader& header) {
 
 Result<SegmentHeader> decode_header(std::string_view bytes, const std::string& path) {
     if (bytes.size() < kSegmentHeaderBytes || !bytes.starts_with(kSegmentMagic)) {
-        return make_error(ErrorCode::io, "journal segment " + path +
-                                             " is damaged at offset 0: restore from a backup");
+        return make_error(ErrorCode::config, "journal segment " + path +
+                                                 " is damaged at offset 0: restore from a backup");
     }
     // A newer format may lay out and check the rest in another way, so its number comes first.
     const auto format = get_at<std::uint32_t>(bytes, kHeaderFormat);
@@ -63,8 +63,9 @@ Result<SegmentHeader> decode_header(std::string_view bytes, const std::string& p
                               ": install the newer version");
     }
     if (get_at<std::uint32_t>(bytes, kHeaderCrc) != crc32c(0, bytes.substr(0, kHeaderCrc))) {
-        return make_error(ErrorCode::io, "journal segment " + path +
-                                             " is damaged in its header: restore from a backup");
+        return make_error(
+            ErrorCode::config,
+            "journal segment " + path + " is damaged in its header: restore from a backup");
     }
     SegmentHeader header;
     std::ranges::copy(bytes.substr(kHeaderJournal, header.journal.size()), header.journal.begin());

@@ -40,7 +40,7 @@ struct SegmentHeader {
 
 // kSegmentHeaderBytes bytes.
 std::string encode_header(const SegmentHeader& header);
-// io: not a segment header or damaged; config: of a newer format. `path` is for the message.
+// config: not a segment header, damaged, or of a newer format. `path` is for the message.
 Result<SegmentHeader> decode_header(std::string_view bytes, const std::string& path);
 
 // Bytes that a unit with this much payload takes in its segment.

@@ -49,7 +49,7 @@ Status rename_file(const std::string& from, const std::string& to) {
 }
 
 Error damaged(const std::string& path, const std::string& what) {
-    return make_error(ErrorCode::io,
+    return make_error(ErrorCode::config,
                       "journal segment " + path + " " + what + ": restore from a backup");
 }
 

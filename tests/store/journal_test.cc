@@ -279,7 +279,7 @@ TEST(JournalDamage, FlipInTheMiddleIsRefused) {
             EXPECT_EQ((*refused)->head(), 3u) << at;
             continue;
         }
-        EXPECT_EQ(refused.error().code, ErrorCode::io);
+        EXPECT_EQ(refused.error().code, ErrorCode::config);
         EXPECT_NE(refused.error().message.find("offset"), std::string::npos);
         EXPECT_NE(refused.error().message.find(io::base_name(written.path)), std::string::npos);
         EXPECT_NE(refused.error().message.find("backup"), std::string::npos);
@@ -307,7 +307,7 @@ TEST(JournalDamage, FlipInAnEarlierSegmentIsRefusedWhenItIsNeeded) {
     auto journal = must_open(small_journal(folder));
     const auto nothing = [](const Record&) -> Status { return Done{}; };
     const Status read = journal->read(0, nothing);
-    EXPECT_EQ(read.error().code, ErrorCode::io);
+    EXPECT_EQ(read.error().code, ErrorCode::config);
     EXPECT_NE(read.error().message.find(segments_in(folder)[1]), std::string::npos);
     EXPECT_TRUE(journal->read(59, nothing).ok());
 }
@@ -341,21 +341,21 @@ TEST(JournalDamage, MissingShortAndForeignSegmentsAreRefused) {
     ASSERT_TRUE(io::remove_file(dir.path("missing/") + second).ok());
     auto missing = must_open(small_journal(dir.path("missing")));
     EXPECT_EQ(missing->read(0, [](const Record&) -> Status { return Done{}; }).error().code,
-              ErrorCode::io);
+              ErrorCode::config);
 
     copy_folder(folder, dir.path("short"));
     std::filesystem::resize_file(dir.path("short/") + second, 5000);
-    EXPECT_EQ(open_journal(small_journal(dir.path("short"))).error().code, ErrorCode::io);
+    EXPECT_EQ(open_journal(small_journal(dir.path("short"))).error().code, ErrorCode::config);
 
     copy_folder(folder, dir.path("header"));
     flip(dir.path("header/") + second, 20);
-    EXPECT_EQ(open_journal(small_journal(dir.path("header"))).error().code, ErrorCode::io);
+    EXPECT_EQ(open_journal(small_journal(dir.path("header"))).error().code, ErrorCode::config);
 
     must_open(small_journal(dir.path("other")));
     copy_folder(folder, dir.path("mixed"));
     std::filesystem::copy(segments_in(dir.path("other"))[0],
                           dir.path("mixed/0000000000009999.segment"));
-    EXPECT_EQ(open_journal(small_journal(dir.path("mixed"))).error().code, ErrorCode::io);
+    EXPECT_EQ(open_journal(small_journal(dir.path("mixed"))).error().code, ErrorCode::config);
 }
 
 TEST(JournalDamage, UnreadableFolderIsNamed) {
