@@ -152,9 +152,7 @@ std::string session_details(const SessionView& session, bool tmux_active, WallTi
     std::string text;
     const auto line = [&](std::string_view label, const std::string& value) {
         if (value.empty()) return;
-        std::string padded(label);
-        padded.resize(std::max<std::size_t>(padded.size() + 1, 12), ' ');
-        text += padded + printable(value, true) + "\n";
+        text += std::string(label) + " " + printable(value, true) + "\n";
     };
     const auto time = [](const std::optional<WallTime>& at) {
         return at ? format_display(*at) : std::string();

@@ -68,15 +68,15 @@ TEST(SessionDetails, LeavesOutWhatIsNotKnown) {
     session.exit_code = 3;
     const std::string text = session_details(session, false, kNow);
     EXPECT_EQ(text,
-              "Session:    20251118-151000-grafana-agent\n"
-              "Agent:      grafana-agent\n"
-              "Status:     FAILED\n"
-              "Created:    2025-11-18 15:10:00\n"
-              "Started:    2025-11-18 15:10:00\n"
-              "Completed:  2025-11-18 16:12:03\n"
-              "Elapsed:    1h 02m 03s\n"
-              "Exit code:  3\n"
-              "Tmux:       iw-20251118-151000-grafana-agent (inactive)\n");
+              "Session: 20251118-151000-grafana-agent\n"
+              "Agent: grafana-agent\n"
+              "Status: FAILED\n"
+              "Created: 2025-11-18 15:10:00\n"
+              "Started: 2025-11-18 15:10:00\n"
+              "Completed: 2025-11-18 16:12:03\n"
+              "Elapsed: 1h 02m 03s\n"
+              "Exit code: 3\n"
+              "Tmux: iw-20251118-151000-grafana-agent (inactive)\n");
 }
 
 TEST(StatusWords, NameTheDetailWhereItSaysMore) {
