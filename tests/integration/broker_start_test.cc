@@ -197,6 +197,14 @@ TEST(BrokerStart, ForeignAndContradictingFilesAreRefused) {
     ASSERT_TRUE(io::remove_tree(journal).ok());
     ASSERT_EQ(std::rename(broker.dir().path("aside").c_str(), journal.c_str()), 0);
 
+    const std::string segment = journal + "/" + io::list_folder(journal).back();
+    const std::string whole = io::read_file(segment, 1u << 30).value();
+    std::string damaged = whole;
+    damaged[20] = static_cast<char>(damaged[20] ^ 0x10);
+    ASSERT_TRUE(io::write_file(segment, damaged, 0600, io::Sync::none).ok());
+    expect_refusal(run(arguments), 65, "damaged");
+    ASSERT_TRUE(io::write_file(segment, whole, 0600, io::Sync::none).ok());
+
     const std::string database = broker.data_dir() + "/broker.db";
     ASSERT_TRUE(io::write_file(database, std::string(8192, 'x'), 0600, io::Sync::none).ok());
     expect_refusal(run(arguments), 65, "broker.db");

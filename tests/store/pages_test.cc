@@ -253,6 +253,7 @@ TEST_F(Pages, WorkersHaveEventsWhenTheirStateChanges) {
     put(WorkerNoted{WorkerName("alpha"), "unreachable", "still"});
     put(test::registered("alpha"));
     must_apply(*database_, std::span(records_).last(5));
+    EXPECT_EQ(database_->load_live()->worker_states.at(WorkerName("alpha")), "up");
     const auto all = all_events({.after = records_.size() - 5});
     ASSERT_EQ(all.size(), 3u);
     EXPECT_EQ(all[0].topic, "worker.up.alpha");
