@@ -29,8 +29,12 @@ constexpr int kReconnectMs = 100;
 constexpr int kReconnectMaxMs = 5'000;
 // Messages per peer. What does not fit is dropped, and its asker waits in vain until it gives up; a
 // busy submitter may have a thousand requests under way, whose answers all leave in a few turns.
-constexpr int kRouterQueue = 4096;
-constexpr int kDealerQueue = 1000;
+struct Queues {
+    int out;
+    int in;  // what a peer can make us hold: this many messages of the largest size
+};
+constexpr Queues kRouterQueues{.out = 4096, .in = 256};
+constexpr Queues kDealerQueues{.out = 1000, .in = 1000};
 // Messages that are thrown away in one call, so that a peer that sends only rubbish does not hold
 // the caller.
 constexpr int kDroppedMax = 64;
@@ -38,14 +42,14 @@ constexpr int kDroppedMax = 64;
 constexpr const char* kUserProperty = "User-Id";
 constexpr std::size_t kSocketPathMax = 100;
 
-void set_common(zmq::socket_t& socket, int queue) {
+void set_common(zmq::socket_t& socket, Queues queues) {
     socket.set(zmq::sockopt::maxmsgsize, kFrameMax);
     socket.set(zmq::sockopt::handshake_ivl, kHandshakeMs);
     socket.set(zmq::sockopt::heartbeat_ivl, kHeartbeatMs);
     socket.set(zmq::sockopt::heartbeat_timeout, kHeartbeatTimeoutMs);
     socket.set(zmq::sockopt::heartbeat_ttl, kHeartbeatTtlMs);
-    socket.set(zmq::sockopt::sndhwm, queue);
-    socket.set(zmq::sockopt::rcvhwm, queue);
+    socket.set(zmq::sockopt::sndhwm, queues.out);
+    socket.set(zmq::sockopt::rcvhwm, queues.in);
 }
 
 // False when nothing waits. The context outlives its sockets, so nothing else can go wrong here.
@@ -115,7 +119,7 @@ Result<RouterSocket> RouterSocket::bind(Context& context, const std::string& end
                                         const std::string& zap_domain) {
     try {
         zmq::socket_t socket(context.state_->context, zmq::socket_type::router);
-        set_common(socket, kRouterQueue);
+        set_common(socket, kRouterQueues);
         socket.set(zmq::sockopt::linger, 0);
         // A send that cannot arrive is told apart instead of vanishing; nobody takes over a peer's
         // id.
@@ -178,7 +182,7 @@ Result<DealerSocket> DealerSocket::connect(Context& context, const std::string& 
                                            Duration linger) {
     try {
         zmq::socket_t socket(context.state_->context, zmq::socket_type::dealer);
-        set_common(socket, kDealerQueue);
+        set_common(socket, kDealerQueues);
         socket.set(zmq::sockopt::linger, static_cast<int>(linger.count()));
         // Without it messages queue for a broker that is down and arrive stale after its restart.
         socket.set(zmq::sockopt::immediate, 1);
