@@ -194,5 +194,23 @@ TEST(WorkerLife, ARunningWorkspaceSurvivesEditsAndMoves) {
     EXPECT_EQ(fleet.state_json(id)["status"], "COMPLETED");
 }
 
+TEST(WorkerLife, AnAgentThatRuinsItsWorkspaceStillEnds) {
+    TestFleet fleet;
+    fleet.add_agent("ruin",
+                    "#!/bin/sh\ncd \"$IW_WORKSPACE\" || exit 1\nrm -f session.log state.json\n"
+                    "mkfifo session.log result.json\nmkdir state.json\n"
+                    "rm -f \"$IW_PROJECT_ROOT/logs/orchestrator.log\"\n"
+                    "mkfifo \"$IW_PROJECT_ROOT/logs/orchestrator.log\"\n");
+    fleet.add_agent("good", kGood);
+    ASSERT_TRUE(fleet.start());
+    const SessionId id = fleet.submit("ruin", "x");
+    EXPECT_EQ(fleet.wait_status(id, SessionStatus::completed).status, SessionStatus::completed)
+        << fleet.text(fleet.log());
+    EXPECT_TRUE(wait_until([&] { return fleet.state_json(id)["status"] == "COMPLETED"; }, kCap));
+    const SessionId next = fleet.submit("good", "x");
+    EXPECT_EQ(fleet.wait_status(next, SessionStatus::completed).status, SessionStatus::completed)
+        << fleet.text(fleet.log());
+}
+
 }  // namespace
 }  // namespace iw::test

@@ -117,6 +117,23 @@ TEST(WorkerRestart, TermLeavesSessionsRunning) {
     EXPECT_EQ(fleet.lines(fleet.root() + "/starts"), 1u);
 }
 
+TEST(WorkerRestart, AnAttemptWithAGarbledStartBecomesFinal) {
+    TestFleet fleet;
+    fleet.add_agent("waiting", kWaiting);
+    ASSERT_TRUE(fleet.start());
+    const SessionId id = fleet.submit("waiting", "x");
+    ASSERT_EQ(fleet.wait_status(id, SessionStatus::running).status, SessionStatus::running);
+    const auto agent = fleet.process_of(id, "agent");
+    fleet.worker().kill();
+    const std::string start = fleet.state() + "/attempts/" + id.str() + "-1-1/start";
+    ASSERT_TRUE(io::write_file(start, "", 0600, io::Sync::none).ok());
+    fleet.start_worker();
+    const SessionView view = fleet.wait_status(id, SessionStatus::failed);
+    EXPECT_EQ(view.status, SessionStatus::failed) << fleet.text(fleet.log());
+    ASSERT_TRUE(agent.has_value());
+    EXPECT_TRUE(wait_until([&] { return !io::is_running(*agent); }, kCap));
+}
+
 TEST(WorkerStartUp, ASecondOneIsRefused) {
     TestFleet fleet;
     ASSERT_TRUE(fleet.start());
@@ -130,6 +147,10 @@ TEST(WorkerStartUp, ASecondOneIsRefused) {
     ChildProcess other(options);
     EXPECT_EQ(other.wait_exit(kCap), 75) << "one worker per root: " << other.log_text();
     EXPECT_NE(other.log_text().find("another worker serves root"), std::string::npos);
+    // Another user's folders, or a container's: only the root itself is common to both.
+    options.environment = {"IW_CFG_STATE_DIR=" + fleet.file("elsewhere")};
+    ChildProcess apart(options);
+    EXPECT_EQ(apart.wait_exit(kCap), 75) << apart.log_text();
 }
 
 TEST(WorkerStartUp, BadSettingsAreNamed) {
