@@ -47,6 +47,25 @@ TEST_F(LauncherStop, StopsBeforeTheStart) {
     EXPECT_EQ(read_text(workspace(attempt) + "/ran"), "");
 }
 
+// A folder under the record's name stands for a disk that is full.
+TEST_F(LauncherStop, TriesOnToRecordTheProcessAndFindsAStopByItself) {
+    const AttemptRef late = plan(script("sleep 1000"));
+    const AttemptRef stopped = plan(script("sleep 1000"));
+    for (const AttemptRef& attempt : {late, stopped}) {
+        const std::string record = store_->folder(attempt) + "/process.json";
+        ASSERT_TRUE(io::make_folders(record, 0700).ok());
+        ASSERT_TRUE(tmux_->start_session(attempt).ok());
+        ASSERT_TRUE(wait_file(store_->folder(attempt) + "/start"));
+    }
+    ASSERT_TRUE(store_->write_stop(stopped, {.cause = Detail::killed, .reason = "x"}).ok());
+    EXPECT_EQ(wait_end(stopped).cause, EndCause::stopped);
+
+    ASSERT_TRUE(io::remove_tree(store_->folder(late) + "/process.json").ok());
+    ASSERT_TRUE(wait_running(late));
+    stop(late);
+    EXPECT_EQ(wait_end(late).cause, EndCause::stopped);
+}
+
 TEST_F(LauncherStop, KeepsTheAgentsOwnEnd) {
     const AttemptRef attempt = start(script("exit 3"));
     wait_end(attempt);
