@@ -1,34 +1,9 @@
 #include "broker/welcome.h"
 
-#include "common/base/limits.h"
 #include "common/base/version.h"
+#include "common/codec/codec.h"
 
 namespace iw::broker {
-
-std::map<std::string, std::uint64_t> announced_limits() {
-    return {
-        {"message", limits::kMessageMax},
-        {"prompt", limits::kPromptMax},
-        {"result_inline", limits::kResultInlineMax},
-        {"page_rows", limits::kPageRowsMax},
-        {"page_bytes", limits::kPageBytesMax},
-        {"key", limits::kKeyMax},
-        {"request_id", limits::kRequestIdMax},
-        {"tags", limits::kTagsMax},
-        {"tag_bytes", limits::kTagBytesMax},
-        {"metadata", limits::kMetadataMax},
-        {"reason", limits::kReasonMax},
-        {"path", limits::kPathMax},
-        {"ids_per_request", limits::kIdsPerRequestMax},
-        {"submit_batch", limits::kSubmitBatchMax},
-        {"report_batch", limits::kReportBatchMax},
-        {"agents_per_worker", limits::kAgentsPerWorkerMax},
-        {"inventory", limits::kInventoryMax},
-        {"decode_depth", static_cast<std::uint64_t>(limits::kDecodeDepthMax)},
-        {"session_depth", static_cast<std::uint64_t>(limits::kSessionDepthMax)},
-        {"events_wait", static_cast<std::uint64_t>(limits::kEventsWaitMax.count())},
-    };
-}
 
 WelcomeReply make_welcome(const Identity& identity, Seq seq, WallTime time) {
     return WelcomeReply{.software = "ibroker " + std::string(kVersion),

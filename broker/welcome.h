@@ -3,7 +3,6 @@
 // The answer to `hello`.
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 
@@ -19,9 +18,6 @@ struct Identity {
     std::uint32_t generation = 0;
     CoreConfig leases;
 };
-
-// The limits of PROTOCOL.md, "Limits", under their names there.
-std::map<std::string, std::uint64_t> announced_limits();
 
 // Overwrites all of `welcome`: what a peer learns does not depend on its role.
 WelcomeReply make_welcome(const Identity& identity, Seq seq, WallTime time);
