@@ -5,6 +5,7 @@
 // outcome; input never aborts it. The shell (broker/broker_server) feeds it and performs its
 // actions.
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -60,6 +61,13 @@ class BrokerCore {
     bool is_current(const AttemptRef& inside) const;
     // The same, and whether `by` is the worker that holds it: no other may speak for it.
     bool is_current(const AttemptRef& inside, const WorkerName& by) const;
+
+    // Dependencies of the submission that are neither live nor in `settled`: to be looked up before
+    // it is submitted.
+    std::vector<SessionId> unsettled(const Submission& submission,
+                                     const std::map<SessionId, SessionStatus>& settled) const;
+    // The core's part of the answer: epoch, generation, seq, restored, unheard, holds, counts.
+    FleetReply fleet(Now now) const;
 
     struct Counts {
         std::size_t queued = 0;

@@ -12,6 +12,9 @@ Particulars particulars_of(const Submission& submission) {
     Particulars particulars;
     particulars.parent = submission.parent;
     particulars.retry_of = submission.retry_of;
+    particulars.retry = submission.retry;
+    particulars.after = submission.after;
+    particulars.keep_children = submission.keep_children;
     particulars.tags = submission.tags;
     particulars.metadata = submission.metadata;
     return particulars;
@@ -19,7 +22,8 @@ Particulars particulars_of(const Submission& submission) {
 
 bool has_particulars(const Submission& submission) {
     return !submission.parent.empty() || !submission.retry_of.empty() || !submission.tags.empty() ||
-           !submission.metadata.empty();
+           !submission.metadata.empty() || submission.retry || !submission.after.empty() ||
+           submission.keep_children;
 }
 
 }  // namespace
@@ -73,17 +77,23 @@ void DurableState::restore(const LiveState& state) {
         IW_CHECK(worker != workers_.end());
         worker->second.state = noted;
     }
+    epoch_ = state.epoch;
+    if (state.restored) restored_ = state.restored_why;
+    for (const HoldView& hold : state.holds)
+        holds_[{hold.scope, hold.name}] = hold;
     for (const LiveSession& live : state.sessions)
         restore_session(live);
 }
 
 // The key is left to the database, which alone knows the hash of the body behind it.
 void DurableState::restore_session(const LiveSession& live) {
-    Session& session = create(live.id, live.submission);
+    Session& session = create(live.id, live.submission, live.ancestors);
     session.created_at = live.created_at;
     session.revision = live.revision;
     session.fence = live.fence;
     session.platform_faults = static_cast<std::uint8_t>(live.platform_faults);
+    session.attempts_used = static_cast<std::uint8_t>(live.attempts_used);
+    if (live.parent_fence) session.particulars_made().parent_fence = live.parent_fence;
     if (live.not_before) session.particulars_made().not_before = live.not_before;
     if (live.expires_at) session.particulars_made().expires_at = live.expires_at;
     if (live.fence.attempt > 0 || live.ended || live.kill) {
@@ -98,6 +108,7 @@ void DurableState::restore_session(const LiveSession& live) {
         progress.started_at = live.started_at;
         progress.workspace = live.workspace;
         progress.last_reason = live.last_reason;
+        progress.retry_at = live.retry_at;
         progress.kill = live.kill;
     }
     if (live.ended) {
@@ -112,7 +123,8 @@ void DurableState::restore_session(const LiveSession& live) {
     hold(session);
 }
 
-Session& DurableState::create(const SessionId& id, const Submission& submission) {
+Session& DurableState::create(const SessionId& id, const Submission& submission,
+                              const std::vector<SessionId>& ancestors) {
     // Ids grow with time, so the end is where nearly all of them go.
     const std::size_t before = sessions_.size();
     const auto entry = sessions_.try_emplace(sessions_.end(), id);
@@ -126,11 +138,13 @@ Session& DurableState::create(const SessionId& id, const Submission& submission)
     session.priority = static_cast<std::int8_t>(submission.priority);
     session.on_lost = submission.on_lost;
     if (has_particulars(submission)) session.particulars_made() = particulars_of(submission);
-    if (!submission.parent.empty()) {
-        std::vector<SessionId>& ancestors = session.particulars_made().ancestors;
+    if (!ancestors.empty()) session.particulars_made().ancestors = ancestors;
+    // A record of before they were stated.
+    if (ancestors.empty() && !submission.parent.empty()) {
+        std::vector<SessionId>& found = session.particulars_made().ancestors;
         const Session* parent = this->session(submission.parent);
-        if (parent != nullptr) ancestors = parent->particular().ancestors;
-        ancestors.push_back(submission.parent);
+        if (parent != nullptr) found = parent->particular().ancestors;
+        found.push_back(submission.parent);
     }
     ++counts_[static_cast<std::size_t>(Phase::queued)];
     return session;
@@ -166,12 +180,13 @@ void DurableState::enter(Session& session, Phase phase) {
 }
 
 void DurableState::on(const Record& record, const SessionCreated& created) {
-    Session& session = create(created.id, created.submission);
+    Session& session = create(created.id, created.submission, created.ancestors);
     ids_.note(created.id, created.submission.agent);
     session.created_at = record.time;
     session.revision = 1;
     if (created.not_before) session.particulars_made().not_before = created.not_before;
     if (created.expires_at) session.particulars_made().expires_at = created.expires_at;
+    if (created.parent_fence) session.particulars_made().parent_fence = created.parent_fence;
     if (created.submission.key.empty()) return;
     session.key =
         keys_.add(created.principal, created.submission.key, *session.id, created.body_hash);
@@ -204,7 +219,9 @@ void DurableState::on(const Record& record, const AttemptReturned& returned) {
     session.progress->started_at.reset();
     session.progress->last_reason = returned.reason;
     // The bound is the step's to keep: the last fault ends the session instead of returning it.
+    session.progress->retry_at = returned.retry_at;
     if (returned.platform_fault) ++session.platform_faults;
+    if (!returned.platform_fault) ++session.attempts_used;
     IW_CHECK(session.platform_faults < limits::kPlatformFaultsMax);
 }
 
@@ -263,7 +280,14 @@ void DurableState::on(const Record& record, const ReportSuperseded& superseded) 
     Session& session = advance(superseded.id, record.body);
     std::vector<ReportSuperseded>& kept = session.progress_made().superseded;
     // The bound is the step's to keep, and memory's: an older one may have written more.
-    if (kept.size() < kSupersededMax) kept.push_back(superseded);
+    if (kept.size() >= kSupersededMax) return;
+    // All but the result, which only the database hands out.
+    ReportSuperseded& own = kept.emplace_back();
+    own.id = superseded.id;
+    own.fence = superseded.fence;
+    own.number = superseded.number;
+    own.what = superseded.what;
+    own.worker = superseded.worker;
 }
 
 void DurableState::on(const Record&, const WorkerRegistered& registered) {
@@ -277,6 +301,52 @@ void DurableState::on(const Record&, const WorkerNoted& noted) {
     const auto worker = workers_.find(noted.name);
     IW_CHECK(worker != workers_.end());
     worker->second.state = noted.state;
+}
+
+void DurableState::on(const Record& record, const TimeoutChanged& changed) {
+    advance(changed.id, record.body).timeout = changed.timeout;
+}
+
+void DurableState::on(const Record& record, const HoldChanged& changed) {
+    const HoldKey key{changed.scope, changed.name};
+    if (!changed.on) {
+        holds_.erase(key);
+        return;
+    }
+    holds_[key] = HoldView{.scope = changed.scope,
+                           .name = changed.name,
+                           .principal = changed.principal,
+                           .reason = changed.reason,
+                           .since = record.time,
+                           .until = changed.until};
+}
+
+void DurableState::on(const Record&, const EpochBegun& begun) {
+    IW_CHECK(begun.generation > generation_);
+    generation_ = begun.generation;
+    epoch_ = begun.epoch;
+    restored_.reset();
+    if (begun.hold) restored_ = begun.reason;
+}
+
+void DurableState::on(const Record&, const RestoreReleased&) {
+    restored_.reset();
+}
+
+void DurableState::on(const Record& record, const AttemptAdopted& adopted) {
+    Session* before = session(adopted.id);
+    IW_CHECK(before != nullptr);
+    IW_CHECK(workers_.contains(adopted.worker));
+    if (before->is_held()) let_go(*before);
+    Session& session = advance(adopted.id, record.body);
+    IW_CHECK(adopted.fence >= session.fence);
+    session.fence = adopted.fence;
+    Progress& progress = session.progress_made();
+    progress.worker = adopted.worker;
+    progress.host = adopted.host;
+    progress.state_id = workers_[adopted.worker].registration.state_id;
+    progress.started_at.reset();
+    hold(session);
 }
 
 // ---- What follows from them

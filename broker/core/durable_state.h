@@ -7,8 +7,11 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "broker/core/id_maker.h"
 #include "broker/core/key_index.h"
@@ -47,6 +50,13 @@ class DurableState {
 
     Seq head() const { return head_; }
     std::uint32_t generation() const { return generation_; }
+    // Of the newest EpochBegun; empty: the database's first one.
+    const std::string& epoch() const { return epoch_; }
+    // Why nothing is assigned since a restore; nothing: it is.
+    const std::optional<std::string>& restored() const { return restored_; }
+    // Pauses and drains, by what they are laid on.
+    using HoldKey = std::pair<HoldScope, std::string>;
+    const std::map<HoldKey, HoldView>& holds() const { return holds_; }
     const std::map<SessionId, Session>& sessions() const { return sessions_; }
     const std::map<WorkerName, Worker>& workers() const { return workers_; }
     // Sessions whose outcome is decided, by the root that their workspace belongs to, then by
@@ -83,9 +93,15 @@ class DurableState {
     void on(const Record& record, const ReportSuperseded& superseded);
     void on(const Record& record, const WorkerRegistered& registered);
     void on(const Record& record, const WorkerNoted& noted);
+    void on(const Record& record, const TimeoutChanged& changed);
+    void on(const Record& record, const HoldChanged& changed);
+    void on(const Record& record, const EpochBegun& begun);
+    void on(const Record& record, const RestoreReleased& released);
+    void on(const Record& record, const AttemptAdopted& adopted);
 
     void restore_session(const LiveSession& live);
-    Session& create(const SessionId& id, const Submission& submission);
+    Session& create(const SessionId& id, const Submission& submission,
+                    const std::vector<SessionId>& ancestors);
     // The session the record is about, one revision on and in its next phase.
     Session& advance(const SessionId& id, const RecordBody& body);
     void enter(Session& session, Phase phase);
@@ -98,6 +114,9 @@ class DurableState {
     void check_session(const Session& session) const;
 
     std::uint32_t generation_;
+    std::string epoch_;
+    std::optional<std::string> restored_;
+    std::map<HoldKey, HoldView> holds_;
     Seq head_ = 0;
     std::uint64_t next_ordinal_ = 1;
     std::map<SessionId, Session> sessions_;

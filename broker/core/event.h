@@ -3,6 +3,7 @@
 // What can happen to the core: everything from outside comes in as one of these.
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <variant>
@@ -40,6 +41,9 @@ struct SubmitEvent {
         Submission submission;
         BodyHash body_hash{};
         std::optional<KnownKey> known;
+        // Dependencies that are final, with their statuses, as the shell found them in the
+        // database. Live ones and those that became final since, the core knows itself.
+        std::map<SessionId, SessionStatus> settled{};
     };
     Caller caller;
     std::vector<Item> items;
@@ -47,6 +51,35 @@ struct SubmitEvent {
 struct KillEvent {
     Caller caller;
     SessionId id;  // full and live; ended ones the shell answers from the database
+    std::string reason;
+    bool keep_children = false;
+};
+struct ExtendEvent {
+    Caller caller;
+    SessionId id;  // full and live
+    std::optional<Duration> timeout;
+    std::optional<Duration> add;
+};
+struct HoldEvent {
+    Caller caller;
+    HoldRequest request;
+};
+struct ConfirmDeadEvent {
+    Caller caller;
+    ConfirmDeadRequest request;  // its id, where it has one, is full and live
+};
+// A new epoch: the first event after a restore, or an admin accepts that the store has lost
+// something. Without a caller nothing is answered.
+struct BeginEpochEvent {
+    std::optional<Caller> caller;
+    std::string epoch;
+    std::string reason;
+    Principal principal;
+};
+// What a restore holds back is let go.
+struct ReleaseEvent {
+    Caller caller;
+    bool force = false;  // although workers have not been heard since
     std::string reason;
 };
 struct HelloEvent {
@@ -83,6 +116,7 @@ struct TickEvent {
 };
 
 using CoreEvent = std::variant<SubmitEvent, KillEvent, HelloEvent, HeartbeatEvent, ReportEvent,
-                               GoodbyeEvent, PeerGoneEvent, TickEvent>;
+                               GoodbyeEvent, PeerGoneEvent, TickEvent, ExtendEvent, HoldEvent,
+                               ConfirmDeadEvent, BeginEpochEvent, ReleaseEvent>;
 
 }  // namespace iw::broker

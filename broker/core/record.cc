@@ -18,6 +18,11 @@ std::uint8_t kind(const RecordBody& body) {
                           [](const ReportSuperseded&) -> std::uint8_t { return 8; },
                           [](const WorkerRegistered&) -> std::uint8_t { return 9; },
                           [](const WorkerNoted&) -> std::uint8_t { return 10; },
+                          [](const TimeoutChanged&) -> std::uint8_t { return 11; },
+                          [](const HoldChanged&) -> std::uint8_t { return 12; },
+                          [](const EpochBegun&) -> std::uint8_t { return 13; },
+                          [](const RestoreReleased&) -> std::uint8_t { return 14; },
+                          [](const AttemptAdopted&) -> std::uint8_t { return 15; },
                       },
                       body);
 }
@@ -34,6 +39,11 @@ std::string_view name(const RecordBody& body) {
                           [](const ReportSuperseded&) { return "report_superseded"; },
                           [](const WorkerRegistered&) { return "worker_registered"; },
                           [](const WorkerNoted&) { return "worker_noted"; },
+                          [](const TimeoutChanged&) { return "timeout_changed"; },
+                          [](const HoldChanged&) { return "hold_changed"; },
+                          [](const EpochBegun&) { return "epoch_begun"; },
+                          [](const RestoreReleased&) { return "restore_released"; },
+                          [](const AttemptAdopted&) { return "attempt_adopted"; },
                       },
                       body);
 }
@@ -43,6 +53,9 @@ const SessionId* session_of(const RecordBody& body) {
     return std::visit(overloaded{
                           [](const WorkerRegistered&) -> Id { return nullptr; },
                           [](const WorkerNoted&) -> Id { return nullptr; },
+                          [](const HoldChanged&) -> Id { return nullptr; },
+                          [](const EpochBegun&) -> Id { return nullptr; },
+                          [](const RestoreReleased&) -> Id { return nullptr; },
                           [](const auto& of_session) -> Id { return &of_session.id; },
                       },
                       body);
@@ -55,6 +68,9 @@ std::optional<StatusChange> status_after(const RecordBody& body,
     return std::visit(
         overloaded{
             [](const SessionCreated& created) -> Change {
+                if (!created.submission.after.empty()) {
+                    return StatusChange{SessionStatus::created, Detail::blocked};
+                }
                 const bool delayed = created.not_before.has_value();
                 return StatusChange{SessionStatus::created,
                                     delayed ? Detail::delayed : Detail::queued};
@@ -84,6 +100,13 @@ std::optional<StatusChange> status_after(const RecordBody& body,
             [](const ReportSuperseded&) -> Change { return std::nullopt; },
             [](const WorkerRegistered&) -> Change { return std::nullopt; },
             [](const WorkerNoted&) -> Change { return std::nullopt; },
+            [](const TimeoutChanged&) -> Change { return std::nullopt; },
+            [](const HoldChanged&) -> Change { return std::nullopt; },
+            [](const EpochBegun&) -> Change { return std::nullopt; },
+            [](const RestoreReleased&) -> Change { return std::nullopt; },
+            [](const AttemptAdopted&) -> Change {
+                return StatusChange{SessionStatus::created, Detail::assigned};
+            },
         },
         body);
 }

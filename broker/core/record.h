@@ -36,6 +36,8 @@ struct SessionCreated {
     Submission submission;  // whole, with its prompt
     std::optional<WallTime> not_before;
     std::optional<WallTime> expires_at;
+    std::optional<Fence> parent_fence;  // the attempt of the parent that submitted it from inside
+    std::vector<SessionId> ancestors;   // from the root down to the parent
 };
 
 struct AttemptAssigned {
@@ -52,8 +54,8 @@ struct AttemptStarted {
     std::string workspace;
 };
 
-// The attempt is over and the session is back in the queue: its worker declined it, or it was lost
-// and its policy is requeue.
+// The attempt is over and the session is back in the queue: its worker declined it, it was lost and
+// its policy is requeue, or it failed and its policy allows another attempt.
 struct AttemptReturned {
     SessionId id;
     Fence fence;
@@ -61,6 +63,8 @@ struct AttemptReturned {
     bool platform_fault = true;  // counted apart from attempts used
     std::string reason;
     std::string evidence;
+    std::optional<WallTime> retry_at;  // the next attempt starts no earlier
+    std::optional<int> exit_code;
 };
 
 // The outcome is decided and can no longer change. The session shows it as final only after
@@ -106,6 +110,10 @@ struct ReportSuperseded {
     Fence fence;
     std::uint32_t number = 0;
     std::string what;
+    WorkerName worker;
+    std::string cause;  // of an `ended` report: EndCause's word
+    std::optional<int> exit_code;
+    std::string result;  // its result.json where the report held it; the core keeps none of it
 };
 
 struct WorkerRegistered {
@@ -130,9 +138,50 @@ struct WorkerNoted {
     std::string evidence;
 };
 
+// Another run timeout, for the attempt that runs and for those that follow.
+struct TimeoutChanged {
+    SessionId id;
+    Duration timeout{0};
+    Principal principal;
+};
+
+// A pause or drain begins, is changed, or ends.
+struct HoldChanged {
+    HoldScope scope = HoldScope::fleet;
+    std::string name;  // of the project, agent or worker; empty: the fleet
+    bool on = true;
+    Principal principal;  // "broker": its own deadline came
+    std::string reason;
+    std::optional<WallTime> until;
+};
+
+// The store was brought back from a backup, or an admin accepted that it has lost something. Every
+// fence from here on is above all that were given out before.
+struct EpochBegun {
+    std::string epoch;
+    std::uint32_t generation = 0;
+    bool hold = true;  // nothing is assigned until RestoreReleased
+    std::string reason;
+    Principal principal;
+};
+struct RestoreReleased {
+    Principal principal;
+    std::string reason;
+};
+
+// After a restore: a worker has an attempt of the session at or above what is known here. It holds
+// the session now, whatever became of it there; the worker's reports tell.
+struct AttemptAdopted {
+    SessionId id;
+    Fence fence;
+    WorkerName worker;
+    std::string host;
+};
+
 using RecordBody =
     std::variant<SessionCreated, AttemptAssigned, AttemptStarted, AttemptReturned, SessionEnded,
-                 SessionClosed, KillWished, ReportSuperseded, WorkerRegistered, WorkerNoted>;
+                 SessionClosed, KillWished, ReportSuperseded, WorkerRegistered, WorkerNoted,
+                 TimeoutChanged, HoldChanged, EpochBegun, RestoreReleased, AttemptAdopted>;
 
 struct Record {
     Seq seq = 0;
@@ -144,7 +193,7 @@ struct Record {
 std::uint8_t kind(const RecordBody& body);
 // Snake-case name of the kind, for logs and tools.
 std::string_view name(const RecordBody& body);
-// The session the record is about; null for records of workers.
+// The session the record is about; null for records of workers and of the fleet.
 const SessionId* session_of(const RecordBody& body);
 
 // What a session shows once the record is applied; nothing where it does not change. For
@@ -177,7 +226,11 @@ struct LiveSession {
     std::optional<WallTime> started_at;
     std::string workspace;
     std::uint32_t platform_faults = 0;
-    std::string last_reason;  // of the last AttemptReturned
+    std::uint32_t attempts_used = 0;
+    std::optional<WallTime> retry_at;  // of the last AttemptReturned
+    std::optional<Fence> parent_fence;
+    std::vector<SessionId> ancestors;  // from the root down to the parent
+    std::string last_reason;           // of the last AttemptReturned
     std::optional<KillWished> kill;
     std::optional<SessionEnded> ended;  // result empty; not closed yet
 };
@@ -191,6 +244,9 @@ struct LiveState {
     std::vector<WorkerRegistered> workers;
     // As last noted, by WorkerNoted; "up" where none is stated.
     std::map<WorkerName, std::string> worker_states;
+    std::vector<HoldView> holds;
+    bool restored = false;  // an EpochBegun with hold, not released
+    std::string restored_why;
 };
 
 }  // namespace iw::broker

@@ -27,6 +27,9 @@ constexpr std::array kTable = {
     Row{6, {kIllegal, kIllegal, kIllegal, Phase::closing}},                    // session_closed
     Row{7, {kIllegal, Phase::assigned, Phase::running, kIllegal}},             // kill_wished
     Row{8, {Phase::queued, Phase::assigned, Phase::running, Phase::closing}},  // report_superseded
+    Row{11, {Phase::queued, Phase::assigned, Phase::running, kIllegal}},       // timeout_changed
+    // A restored state may be behind in any phase but one whose outcome is decided.
+    Row{15, {Phase::assigned, Phase::assigned, Phase::assigned, kIllegal}},  // attempt_adopted
 };
 
 }  // namespace

@@ -41,8 +41,11 @@ struct Particulars {
     SessionId parent;
     SessionId retry_of;
     // From the root down to the parent. Parents may be final and gone while their descendants live.
-    // After a start only living ancestors are known.
     std::vector<SessionId> ancestors;
+    std::optional<Fence> parent_fence;  // the attempt of the parent that submitted it
+    std::optional<RetryPolicy> retry;
+    std::vector<Dependency> after;
+    bool keep_children = false;
     std::vector<std::string> tags;
     std::string metadata;
 };
@@ -54,7 +57,8 @@ struct Progress {
     std::string state_id;  // of that worker at that time
     std::optional<WallTime> started_at;
     std::string workspace;
-    std::string last_reason;  // of the last AttemptReturned
+    std::string last_reason;           // of the last AttemptReturned
+    std::optional<WallTime> retry_at;  // likewise
     std::optional<KillWished> kill;
     std::unique_ptr<SessionEnded> ended;  // without the bytes of the result
     Origin owner;                         // of the workspace, once ended; empty: nobody's
@@ -90,6 +94,7 @@ struct Session {
     Schedule schedule;
     std::int8_t priority = 0;
     std::uint8_t platform_faults = 0;
+    std::uint8_t attempts_used = 0;  // that count against the retry policy
     Phase phase = Phase::queued;
     OnLost on_lost = OnLost::wait;
 

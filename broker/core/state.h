@@ -57,6 +57,11 @@ class BrokerCore::State {
     void on(GoodbyeEvent event);
     void on(PeerGoneEvent event);
     void on(TickEvent event);
+    void on(ExtendEvent event);
+    void on(HoldEvent event);
+    void on(ConfirmDeadEvent event);
+    void on(BeginEpochEvent event);
+    void on(ReleaseEvent event);
 
     // ---- What a step does: records, answers, messages, notes
     // Decides a fact: numbers it, applies it, keeps the schedule in step with it, notes the change.

@@ -32,6 +32,16 @@ std::string why_of(const RecordBody& body) {
             [](const ReportSuperseded& superseded) { return superseded.what; },
             [](const WorkerRegistered&) { return std::string(); },
             [](const WorkerNoted& noted) { return noted.evidence; },
+            [](const TimeoutChanged& changed) {
+                return "timeout " + format_duration(changed.timeout) + " by " + changed.principal;
+            },
+            [](const HoldChanged& changed) { return changed.reason; },
+            [](const EpochBegun& begun) { return begun.reason; },
+            [](const RestoreReleased& released) { return released.reason; },
+            [](const AttemptAdopted& adopted) {
+                return "attempt " + std::to_string(adopted.fence.attempt) + " found at " +
+                       adopted.worker.str();
+            },
         },
         body);
 }

@@ -82,6 +82,12 @@ bool is_known(Detail detail) {
 bool is_known(OnLost policy) {
     return parse_on_lost(name(policy)) == policy;
 }
+bool is_known(AfterCondition condition) {
+    return parse_after_condition(name(condition)) == condition;
+}
+bool is_known(HoldScope scope) {
+    return parse_hold_scope(name(scope)) == scope;
+}
 
 template <Scalar T>
 bool from_stored(std::uint64_t stored, T& value) {
@@ -106,6 +112,12 @@ bool from_stored(std::uint64_t stored, T& value) {
         value = static_cast<T>(unfold(stored));
         return std::in_range<T>(unfold(stored));
     }
+}
+
+template <Scalar T>
+bool take_scalar(std::string_view& bytes, T& value) {
+    std::uint64_t stored = 0;
+    return take_varint(bytes, stored) && from_stored(stored, value);
 }
 
 class Writer {
@@ -134,6 +146,36 @@ class Writer {
             pair += value;
             field(number, pair);
         }
+    }
+    template <typename Tag>
+    void operator()(int number, const std::vector<StrongString<Tag>>& list) {
+        for (const StrongString<Tag>& item : list)
+            field(number, item.str());
+    }
+    void operator()(int number, const std::optional<Fence>& fence) {
+        if (!fence) return;
+        std::string both;
+        put_varint(both, to_stored(fence->generation));
+        put_varint(both, to_stored(fence->attempt));
+        field(number, both);
+    }
+    void operator()(int number, const std::vector<Dependency>& list) {
+        for (const Dependency& item : list) {
+            std::string both;
+            put_varint(both, to_stored(item.on));
+            both += item.id.str();
+            field(number, both);
+        }
+    }
+    void operator()(int number, const std::optional<RetryPolicy>& policy) {
+        if (!policy) return;
+        std::string all;
+        put_varint(all, to_stored(policy->attempts_max));
+        put_varint(all, to_stored(policy->backoff));
+        put_varint(all, to_stored(policy->backoff_max));
+        for (const Detail cause : policy->causes)
+            put_varint(all, to_stored(cause));
+        field(number, all);
     }
     template <Scalar T>
     void operator()(int number, const T& value) {
@@ -186,6 +228,37 @@ class Reader {
             if (!take_text(value, key)) return fail(number);
             map[key] = std::string(value);
         }
+    }
+    template <typename Tag>
+    void operator()(int number, std::vector<StrongString<Tag>>& list) {
+        while (at(number))
+            list.emplace_back(std::string(take()));
+    }
+    void operator()(int number, std::optional<Fence>& fence) {
+        if (!at(number)) return;
+        std::string_view bytes = take();
+        Fence& both = fence.emplace();
+        const bool good = take_scalar(bytes, both.generation) && take_scalar(bytes, both.attempt) &&
+                          bytes.empty();
+        if (!good) fail(number);
+    }
+    void operator()(int number, std::vector<Dependency>& list) {
+        while (at(number)) {
+            std::string_view bytes = take();
+            Dependency& item = list.emplace_back();
+            if (!take_scalar(bytes, item.on)) return fail(number);
+            item.id = SessionId(std::string(bytes));
+        }
+    }
+    void operator()(int number, std::optional<RetryPolicy>& policy) {
+        if (!at(number)) return;
+        std::string_view bytes = take();
+        RetryPolicy& all = policy.emplace();
+        bool good = take_scalar(bytes, all.attempts_max) && take_scalar(bytes, all.backoff) &&
+                    take_scalar(bytes, all.backoff_max);
+        while (good && !bytes.empty())
+            good = take_scalar(bytes, all.causes.emplace_back());
+        if (!good) fail(number);
     }
     template <Scalar T>
     void operator()(int number, T& value) {

@@ -36,6 +36,9 @@ void describe_submission(auto& archive, Is<Submission> auto& s) {
     archive(33, s.require);
     archive(34, s.tags);
     archive(35, s.metadata);
+    archive(36, s.retry);
+    archive(37, s.after);
+    archive(38, s.keep_children);
 }
 
 void describe(auto& archive, Is<SessionCreated> auto& r) {
@@ -44,6 +47,8 @@ void describe(auto& archive, Is<SessionCreated> auto& r) {
     archive(3, r.body_hash);
     archive(4, r.not_before);
     archive(5, r.expires_at);
+    archive(6, r.parent_fence);
+    archive(7, r.ancestors);
     describe_submission(archive, r.submission);
 }
 
@@ -71,6 +76,8 @@ void describe(auto& archive, Is<AttemptReturned> auto& r) {
     archive(5, r.platform_fault);
     archive(6, r.reason);
     archive(7, r.evidence);
+    archive(8, r.retry_at);
+    archive(9, r.exit_code);
 }
 
 void describe(auto& archive, Is<SessionEnded> auto& r) {
@@ -111,6 +118,10 @@ void describe(auto& archive, Is<ReportSuperseded> auto& r) {
     archive(3, r.fence.attempt);
     archive(4, r.number);
     archive(5, r.what);
+    archive(6, r.worker);
+    archive(7, r.cause);
+    archive(8, r.exit_code);
+    archive(9, r.result);
 }
 
 void describe(auto& archive, Is<WorkerRegistered> auto& r) {
@@ -131,6 +142,42 @@ void describe(auto& archive, Is<WorkerNoted> auto& r) {
     archive(1, r.name);
     archive(2, r.state);
     archive(3, r.evidence);
+}
+
+void describe(auto& archive, Is<TimeoutChanged> auto& r) {
+    archive(1, r.id);
+    archive(2, r.timeout);
+    archive(3, r.principal);
+}
+
+void describe(auto& archive, Is<HoldChanged> auto& r) {
+    archive(1, r.scope);
+    archive(2, r.name);
+    archive(3, r.on);
+    archive(4, r.principal);
+    archive(5, r.reason);
+    archive(6, r.until);
+}
+
+void describe(auto& archive, Is<EpochBegun> auto& r) {
+    archive(1, r.epoch);
+    archive(2, r.generation);
+    archive(3, r.hold);
+    archive(4, r.reason);
+    archive(5, r.principal);
+}
+
+void describe(auto& archive, Is<RestoreReleased> auto& r) {
+    archive(1, r.principal);
+    archive(2, r.reason);
+}
+
+void describe(auto& archive, Is<AttemptAdopted> auto& r) {
+    archive(1, r.id);
+    archive(2, r.fence.generation);
+    archive(3, r.fence.attempt);
+    archive(4, r.worker);
+    archive(5, r.host);
 }
 
 }  // namespace iw::broker

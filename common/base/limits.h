@@ -29,6 +29,8 @@ inline constexpr std::size_t kAgentsPerWorkerMax = 500;
 inline constexpr std::size_t kInventoryMax = 10'000;
 inline constexpr int kDecodeDepthMax = 8;   // nesting of one message
 inline constexpr int kSessionDepthMax = 8;  // parents above a session
+inline constexpr std::size_t kDependenciesMax = 100;
+inline constexpr std::uint32_t kAttemptsMax = 100;
 inline constexpr int kPriorityMin = -100;
 inline constexpr int kPriorityMax = 100;
 inline constexpr int kSlotsMax = 1000;
@@ -61,6 +63,8 @@ static_assert(kUnreachableAfter * 2 < kLostAfter);
 
 inline constexpr Duration kRunTimeoutDefault{24LL * 3600 * 1000};
 inline constexpr Duration kStopGrace{10'000};
+inline constexpr Duration kBackoffDefault{10'000};
+inline constexpr Duration kBackoffMaxDefault{600'000};
 // One point of priority is worth this much waiting.
 inline constexpr Duration kAgeingPerPriority{60'000};
 

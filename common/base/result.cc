@@ -38,6 +38,8 @@ std::string_view name(ErrorCode code) {
             return "RATE_LIMITED";
         case ErrorCode::storage_low:
             return "STORAGE_LOW";
+        case ErrorCode::read_only:
+            return "READ_ONLY";
         case ErrorCode::shutting_down:
             return "SHUTTING_DOWN";
         case ErrorCode::unreachable:
@@ -70,6 +72,7 @@ bool is_retryable(ErrorCode code) {
         case ErrorCode::unreachable:
         case ErrorCode::unknown_outcome:
             return true;
+        case ErrorCode::read_only:
         case ErrorCode::bad_request:
         case ErrorCode::unknown_verb:
         case ErrorCode::version:

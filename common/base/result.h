@@ -32,6 +32,7 @@ enum class ErrorCode {
     too_large,
     rate_limited,
     storage_low,
+    read_only,  // the store has lost what others have seen; nothing changes until an admin decides
     shutting_down,
     unreachable,      // made by clients: nobody answered
     unknown_outcome,  // made by clients: the request was sent, no answer came; repeat it with its

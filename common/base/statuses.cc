@@ -38,6 +38,10 @@ constexpr std::array kDetails = {Detail::queued,
                                  Detail::timeout,
                                  Detail::expired};
 constexpr std::array kPolicies = {OnLost::wait, OnLost::requeue, OnLost::fail};
+constexpr std::array kConditions = {AfterCondition::success, AfterCondition::failure,
+                                    AfterCondition::any_end};
+constexpr std::array kScopes = {HoldScope::fleet, HoldScope::project, HoldScope::agent,
+                                HoldScope::worker};
 
 template <typename Values>
 auto find_by_name(const Values& values, std::string_view text)
@@ -138,6 +142,32 @@ std::string_view name(OnLost policy) {
     return "?";
 }
 
+std::string_view name(AfterCondition condition) {
+    switch (condition) {
+        case AfterCondition::success:
+            return "success";
+        case AfterCondition::failure:
+            return "failure";
+        case AfterCondition::any_end:
+            return "end";
+    }
+    return "?";
+}
+
+std::string_view name(HoldScope scope) {
+    switch (scope) {
+        case HoldScope::fleet:
+            return "fleet";
+        case HoldScope::project:
+            return "project";
+        case HoldScope::agent:
+            return "agent";
+        case HoldScope::worker:
+            return "worker";
+    }
+    return "?";
+}
+
 std::optional<SessionStatus> parse_session_status(std::string_view text) {
     for (const SessionStatus status : kStatuses) {
         if (to_lower(name(status)) == to_lower(text)) return status;
@@ -150,6 +180,12 @@ std::optional<Detail> parse_detail(std::string_view text) {
 }
 std::optional<OnLost> parse_on_lost(std::string_view text) {
     return find_by_name(kPolicies, text);
+}
+std::optional<AfterCondition> parse_after_condition(std::string_view text) {
+    return find_by_name(kConditions, text);
+}
+std::optional<HoldScope> parse_hold_scope(std::string_view text) {
+    return find_by_name(kScopes, text);
 }
 
 }  // namespace iw

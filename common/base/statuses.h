@@ -62,4 +62,15 @@ enum class OnLost { wait = 1, requeue = 2, fail = 3 };
 std::string_view name(OnLost policy);
 std::optional<OnLost> parse_on_lost(std::string_view text);
 
+// What a session that comes after another one asks of that one's end.
+enum class AfterCondition { success = 1, failure = 2, any_end = 3 };
+// "success", "failure", "end".
+std::string_view name(AfterCondition condition);
+std::optional<AfterCondition> parse_after_condition(std::string_view text);
+
+// What a hold is laid on. On a worker it is called a drain, on the others a pause.
+enum class HoldScope { fleet = 1, project = 2, agent = 3, worker = 4 };
+std::string_view name(HoldScope scope);
+std::optional<HoldScope> parse_hold_scope(std::string_view text);
+
 }  // namespace iw

@@ -117,6 +117,30 @@ void fields(V& v, T& error) {
     v.optional("msg", error.message);
 }
 
+template <typename V, codec::Of<AttemptRef> T>
+void fields(V& v, T& attempt) {
+    v.required("session", attempt.session, codec::kSessionRule);
+    v.required("fence", attempt.fence);
+}
+
+template <typename V, codec::Of<RetryPolicy> T>
+void fields(V& v, T& policy) {
+    v.required("attempts_max", policy.attempts_max,
+               codec::Rule{.min = 1, .max = limits::kAttemptsMax});
+    v.defaulted("backoff", policy.backoff, codec::kTermRule);
+    v.defaulted("backoff_max", policy.backoff_max, codec::kTermRule);
+    v.optional("causes", policy.causes, codec::Rule{.count_max = 8});
+    v.check(policy.backoff <= policy.backoff_max, "backoff", "is above backoff_max");
+    v.check(codec::are_retry_causes(policy.causes), "causes",
+            "must be of exited, signal, disk-limit, result-missing, result-invalid, timeout");
+}
+
+template <typename V, codec::Of<Dependency> T>
+void fields(V& v, T& dependency) {
+    v.required("id", dependency.id, codec::kSessionRule);
+    v.defaulted("on", dependency.on);
+}
+
 // All of a submission but its key: what a body hash covers.
 template <typename V, codec::Of<Submission> T>
 void body_fields(V& v, T& s) {
@@ -132,6 +156,9 @@ void body_fields(V& v, T& s) {
     v.defaulted("timeout", s.timeout, codec::kTermRule);
     v.optional("disk_limit", s.disk_limit, codec::kPositiveRule);
     v.defaulted("on_lost", s.on_lost);
+    v.optional("retry", s.retry);
+    v.optional("after", s.after, codec::Rule{.count_max = limits::kDependenciesMax});
+    v.optional("keep_children", s.keep_children);
     v.optional("parent", s.parent, codec::kSessionRule);
     v.optional("retry_of", s.retry_of, codec::kSessionRule);
     v.optional("host", s.host, codec::kNameRule);
@@ -172,6 +199,12 @@ void fields(V& v, T& s) {
     v.optional("retry_of", s.retry_of);
     v.optional("priority", s.priority);
     v.optional("timeout", s.timeout);
+    v.optional("attempts_used", s.attempts_used);
+    v.defaulted("attempts_max", s.attempts_max);
+    v.defaulted("on_lost", s.on_lost);
+    v.optional("not_before", s.not_before);
+    v.optional("expires_at", s.expires_at);
+    v.optional("after", s.after);
     v.optional("tags", s.tags);
     v.optional("metadata", s.metadata);
     v.optional("revision", s.revision);
@@ -182,6 +215,7 @@ void fields(V& v, T& attempt) {
     v.required("session", attempt.session, codec::kSessionRule);
     v.required("fence", attempt.fence);
     v.required("phase", attempt.phase);
+    v.optional("timeout", attempt.timeout, codec::kTermRule);
 }
 
 // ---- Client
@@ -244,6 +278,16 @@ void fields(V& v, T& reply) {
     v.optional_bytes("result", reply.result);
 }
 
+template <typename V, codec::Of<HoldView> T>
+void fields(V& v, T& hold) {
+    v.required("scope", hold.scope);
+    v.optional("name", hold.name);
+    v.optional("principal", hold.principal);
+    v.optional("reason", hold.reason);
+    v.required("since", hold.since);
+    v.optional("until", hold.until);
+}
+
 template <typename V, codec::Of<WorkersRequest> T>
 void fields(V&, T&) {}
 template <typename V, codec::Of<WorkerView> T>
@@ -260,6 +304,8 @@ void fields(V& v, T& worker) {
     v.optional("software", worker.software);
     v.optional("start_count", worker.start_count);
     v.optional("heard_at", worker.heard_at);
+    v.optional("drain", worker.drain);
+    v.optional("unknown", worker.unknown);
 }
 template <typename V, codec::Of<WorkersReply> T>
 void fields(V& v, T& reply) {
@@ -308,11 +354,13 @@ void fields(V& v, T& request) {
     v.required("id", request.id, codec::kIdRule);
     v.optional("reason", request.reason, codec::kReasonRule);
     v.optional("exact", request.exact);
+    v.optional("keep_children", request.keep_children);
 }
 template <typename V, codec::Of<KillReply> T>
 void fields(V& v, T& reply) {
     v.required("session", reply.session);
     v.optional("already_final", reply.already_final);
+    v.optional("descendants", reply.descendants);
 }
 
 template <typename V, codec::Of<RetryRequest> T>
@@ -326,8 +374,109 @@ void fields(V& v, T& reply) {
     v.optional("duplicate", reply.duplicate);
 }
 
+template <typename V, codec::Of<ExtendRequest> T>
+void fields(V& v, T& request) {
+    v.required("id", request.id, codec::kIdRule);
+    v.optional("timeout", request.timeout, codec::kTermRule);
+    v.optional("add", request.add, codec::kTermRule);
+    v.optional("exact", request.exact);
+    v.check(request.timeout.has_value() != request.add.has_value(), "timeout",
+            "or add: exactly one of them is needed");
+}
+template <typename V, codec::Of<ExtendReply> T>
+void fields(V& v, T& reply) {
+    v.required("session", reply.session);
+}
+
+template <typename V, codec::Of<HoldRequest> T>
+void fields(V& v, T& request) {
+    v.required("scope", request.scope);
+    v.optional("name", request.name, codec::kNameRule);
+    v.defaulted("on", request.on);
+    v.optional("reason", request.reason, codec::kReasonRule);
+    v.optional("lasts", request.lasts, codec::kTermRule);
+    v.check((request.scope == HoldScope::fleet) == request.name.empty(), "name",
+            "is needed for all scopes but fleet, which has none");
+}
+template <typename V, codec::Of<HoldReply> T>
+void fields(V& v, T& reply) {
+    v.optional("changed", reply.changed);
+    v.optional("hold", reply.hold);
+    v.optional("running", reply.running);
+}
+
+template <typename V, codec::Of<ConfirmDeadRequest> T>
+void fields(V& v, T& request) {
+    v.optional("id", request.id, codec::kIdRule);
+    v.optional("worker", request.worker, codec::kNameRule);
+    v.optional("host", request.host, codec::kNameRule);
+    v.required("reason", request.reason,
+               codec::Rule{.bytes_min = 1, .bytes_max = limits::kReasonMax});
+    const int named = (request.id.empty() ? 0 : 1) + (request.worker.empty() ? 0 : 1) +
+                      (request.host.empty() ? 0 : 1);
+    v.check(named == 1, "id", "worker or host: exactly one of them is needed");
+}
+template <typename V, codec::Of<ConfirmDeadReply> T>
+void fields(V& v, T& reply) {
+    v.optional("sessions", reply.sessions);
+}
+
+template <typename V, codec::Of<BackupRequest> T>
+void fields(V& v, T& request) {
+    v.optional("folder", request.folder, codec::kPathRule);
+}
+template <typename V, codec::Of<BackupReply> T>
+void fields(V& v, T& reply) {
+    v.required("folder", reply.folder);
+    v.required("seq", reply.seq);
+    v.optional("bytes", reply.bytes);
+}
+
+template <typename V, codec::Of<ReleaseRequest> T>
+void fields(V& v, T& request) {
+    v.optional("accept_loss", request.accept_loss);
+    v.optional("force", request.force);
+    v.optional("reason", request.reason, codec::kReasonRule);
+}
+template <typename V, codec::Of<ReleaseReply> T>
+void fields(V& v, T& reply) {
+    v.required("epoch", reply.epoch);
+    v.required("generation", reply.generation);
+    v.optional("held", reply.held);
+}
+
+template <typename V, codec::Of<FleetRequest> T>
+void fields(V&, T&) {}
+template <typename V, codec::Of<FleetReply> T>
+void fields(V& v, T& reply) {
+    v.optional("software", reply.software);
+    v.required("epoch", reply.epoch);
+    v.required("generation", reply.generation);
+    v.required("seq", reply.seq);
+    v.optional("restored", reply.restored);
+    v.optional("restored_why", reply.restored_why);
+    v.optional("unheard", reply.unheard);
+    v.optional("read_only", reply.read_only);
+    v.optional("holds", reply.holds);
+    v.optional("queued", reply.queued);
+    v.optional("assigned", reply.assigned);
+    v.optional("running", reply.running);
+    v.optional("closing", reply.closing);
+    v.optional("backup_at", reply.backup_at);
+    v.optional("backup_folder", reply.backup_folder);
+    v.optional("backup_error", reply.backup_error);
+    v.optional("disk_free", reply.disk_free);
+    v.optional("storage_low", reply.storage_low);
+}
+
 // ---- Workers
 // --------------------------------------------------------------------------------------------
+
+template <typename V, codec::Of<SeenHead> T>
+void fields(V& v, T& seen) {
+    v.required("epoch", seen.epoch, codec::kLineRule);
+    v.required("seq", seen.seq);
+}
 
 template <typename V, codec::Of<WorkerHello> T>
 void fields(V& v, T& worker) {
@@ -342,6 +491,7 @@ void fields(V& v, T& worker) {
     v.optional("agents", worker.agents, codec::kAgentsRule);
     v.optional("labels", worker.labels, codec::kLabelsRule);
     v.optional("inventory", worker.inventory, codec::kInventoryRule);
+    v.optional("seen", worker.seen);
 }
 
 template <typename V, codec::Of<HelloRequest> T>
@@ -368,6 +518,7 @@ void fields(V& v, T& reply) {
     v.required("heartbeat", reply.heartbeat);
     v.required("unreachable", reply.unreachable);
     v.required("lost", reply.lost);
+    v.optional("restored", reply.restored);
     v.optional("limits", reply.limits);
     v.optional("capabilities", reply.capabilities);
 }
@@ -377,6 +528,14 @@ void fields(V& v, T& request) {
     v.optional("attempts", request.attempts, codec::kInventoryRule);
     v.optional("agents", request.agents, codec::kAgentsRule);
     v.optional("slots", request.slots, codec::kSlotsRule);
+    v.optional("closed", request.closed, codec::kInventoryRule);
+    v.optional("closed_all", request.closed_all);
+}
+template <typename V, codec::Of<LimitChange> T>
+void fields(V& v, T& limit) {
+    v.required("session", limit.session);
+    v.required("fence", limit.fence);
+    v.required("timeout", limit.timeout);
 }
 template <typename V, codec::Of<StopOrder> T>
 void fields(V& v, T& stop) {
@@ -389,6 +548,9 @@ template <typename V, codec::Of<HeartbeatReply> T>
 void fields(V& v, T& reply) {
     v.required("time", reply.time);
     v.optional("stops", reply.stops);
+    v.optional("limits", reply.limits);
+    v.optional("restored", reply.restored);
+    v.optional("seq", reply.seq);
 }
 
 template <typename V, codec::Of<Assignment> T>
@@ -415,6 +577,10 @@ void fields(V& v, T& push) {
 template <typename V, codec::Of<StopPush> T>
 void fields(V& v, T& push) {
     v.required("stops", push.stops);
+}
+template <typename V, codec::Of<LimitsPush> T>
+void fields(V& v, T& push) {
+    v.required("limits", push.limits);
 }
 template <typename V, codec::Of<Outcome> T>
 void fields(V& v, T& outcome) {

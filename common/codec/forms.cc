@@ -144,6 +144,14 @@ bool is_sha256_hex(std::string_view text) {
            std::ranges::all_of(text, [](char c) { return is_digit(c) || (c >= 'a' && c <= 'f'); });
 }
 
+bool are_retry_causes(const std::vector<Detail>& causes) {
+    return std::ranges::all_of(causes, [](Detail cause) {
+        return cause == Detail::exited || cause == Detail::signal || cause == Detail::disk_limit ||
+               cause == Detail::result_missing || cause == Detail::result_invalid ||
+               cause == Detail::timeout;
+    });
+}
+
 bool is_json_object(std::string_view text) {
     return JsonCheck(text).is_one_object();
 }

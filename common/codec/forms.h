@@ -3,6 +3,9 @@
 // What texts of requests must look like beyond their length. Pure, total on any bytes.
 
 #include <string_view>
+#include <vector>
+
+#include "common/base/statuses.h"
 
 namespace iw::codec {
 
@@ -15,5 +18,7 @@ bool is_sha256_hex(std::string_view text);
 // One JSON object (RFC 8259) and nothing else, nested at most 32 deep. Kept as text and not decoded
 // here: this only promises that whoever decodes it later can.
 bool is_json_object(std::string_view text);
+// Ends of which a retry policy may speak: those that an agent can cause.
+bool are_retry_causes(const std::vector<Detail>& causes);
 
 }  // namespace iw::codec

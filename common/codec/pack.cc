@@ -224,6 +224,13 @@ std::optional<Detail> parse_word(std::string_view text, std::type_identity<Detai
 std::optional<OnLost> parse_word(std::string_view text, std::type_identity<OnLost>) {
     return parse_on_lost(text);
 }
+std::optional<AfterCondition> parse_word(std::string_view text,
+                                         std::type_identity<AfterCondition>) {
+    return parse_after_condition(text);
+}
+std::optional<HoldScope> parse_word(std::string_view text, std::type_identity<HoldScope>) {
+    return parse_hold_scope(text);
+}
 std::optional<AttemptPhase> parse_word(std::string_view text, std::type_identity<AttemptPhase>) {
     return parse_attempt_phase(text);
 }

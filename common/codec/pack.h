@@ -96,6 +96,8 @@ inline constexpr bool kIsPlain = std::integral<T> || std::is_enum_v<T> || kIsTex
 std::optional<SessionStatus> parse_word(std::string_view text, std::type_identity<SessionStatus>);
 std::optional<Detail> parse_word(std::string_view text, std::type_identity<Detail>);
 std::optional<OnLost> parse_word(std::string_view text, std::type_identity<OnLost>);
+std::optional<AfterCondition> parse_word(std::string_view text, std::type_identity<AfterCondition>);
+std::optional<HoldScope> parse_word(std::string_view text, std::type_identity<HoldScope>);
 std::optional<AttemptPhase> parse_word(std::string_view text, std::type_identity<AttemptPhase>);
 std::optional<EndCause> parse_word(std::string_view text, std::type_identity<EndCause>);
 std::optional<ErrorCode> parse_word(std::string_view text, std::type_identity<ErrorCode>);

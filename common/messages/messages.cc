@@ -74,7 +74,13 @@ std::string_view verb(const Request& request) {
                                  [](const HeartbeatRequest&) { return "heartbeat"; },
                                  [](const ReportRequest&) { return "report"; },
                                  [](const RelayRequest&) { return "relay"; },
-                                 [](const GoodbyeRequest&) { return "goodbye"; }},
+                                 [](const GoodbyeRequest&) { return "goodbye"; },
+                                 [](const ExtendRequest&) { return "extend"; },
+                                 [](const HoldRequest&) { return "hold"; },
+                                 [](const ConfirmDeadRequest&) { return "confirm_dead"; },
+                                 [](const BackupRequest&) { return "backup"; },
+                                 [](const ReleaseRequest&) { return "release"; },
+                                 [](const FleetRequest&) { return "fleet"; }},
                       request);
 }
 
@@ -90,15 +96,21 @@ std::string_view verb(const Reply& reply) {
             [](const RetryReply&) { return "retry"; },
             [](const HeartbeatReply&) { return "heartbeat"; },
             [](const ReportReply&) { return "report"; }, [](const RelayReply&) { return "relay"; },
-            [](const GoodbyeReply&) { return "goodbye"; }},
+            [](const GoodbyeReply&) { return "goodbye"; },
+            [](const ExtendReply&) { return "extend"; }, [](const HoldReply&) { return "hold"; },
+            [](const ConfirmDeadReply&) { return "confirm_dead"; },
+            [](const BackupReply&) { return "backup"; },
+            [](const ReleaseReply&) { return "release"; },
+            [](const FleetReply&) { return "fleet"; }},
         reply);
 }
 
 std::string_view verb(const Push& push) {
-    return std::visit(overloaded{[](const AssignPush&) { return "assign"; },
-                                 [](const StopPush&) { return "stop"; },
-                                 [](const ClosePush&) { return "close"; }},
-                      push);
+    return std::visit(
+        overloaded{[](const AssignPush&) { return "assign"; },
+                   [](const StopPush&) { return "stop"; }, [](const ClosePush&) { return "close"; },
+                   [](const LimitsPush&) { return "limits"; }},
+        push);
 }
 
 }  // namespace iw

@@ -37,6 +37,22 @@ struct Origin {
 // ---- Client: submit
 // -------------------------------------------------------------------------------------
 
+// When an attempt that failed by itself is followed by another one. What the platform failed (not
+// started, host lost) is counted apart and not ruled here.
+struct RetryPolicy {
+    std::uint32_t attempts_max = 1;  // 1 to limits::kAttemptsMax, the first one included
+    Duration backoff = limits::kBackoffDefault;         // before the second attempt; doubles
+    Duration backoff_max = limits::kBackoffMaxDefault;  // and stops growing here
+    // exited, signal, disk-limit, result-missing, result-invalid, timeout; empty: all but timeout
+    std::vector<Detail> causes;
+};
+
+// Start only once that session is final, and only if it ended like this.
+struct Dependency {
+    SessionId id;
+    AfterCondition on = AfterCondition::success;
+};
+
 struct Submission {
     std::string
         key;  // idempotency key, 1-128 bytes; empty: none (a repeat would be a second session)
@@ -54,6 +70,10 @@ struct Submission {
     std::optional<std::uint64_t>
         disk_limit;  // bytes the workspace may hold; over it FAILED (disk-limit)
     OnLost on_lost = OnLost::wait;
+    std::optional<RetryPolicy> retry;  // none: one attempt
+    std::vector<Dependency> after;     // at most limits::kDependenciesMax
+    // Unfinished children of an attempt live on when the next attempt starts.
+    bool keep_children = false;
     SessionId parent;    // vouched for by the worker's local socket, or empty
     SessionId retry_of;  // set by the broker's `retry`
     std::string host;    // run on this host only; empty: any
@@ -104,6 +124,12 @@ struct SessionView {
     SessionId retry_of;
     int priority = 0;
     Duration timeout{0};
+    std::uint32_t attempts_used = 0;  // that count against attempts_max
+    std::uint32_t attempts_max = 1;
+    OnLost on_lost = OnLost::wait;
+    std::optional<WallTime> not_before;  // delayed, or the next attempt's back-off
+    std::optional<WallTime> expires_at;
+    std::vector<Dependency> after;
     std::vector<std::string> tags;
     std::string metadata;
     std::uint64_t revision = 0;  // raised by every record about the session
@@ -146,6 +172,16 @@ struct ResultReply {
                          // kResultInlineMax
 };
 
+// A pause, or a worker's drain, as it stands.
+struct HoldView {
+    HoldScope scope = HoldScope::fleet;
+    std::string name;  // of the project, agent or worker; empty: the fleet
+    std::string principal;
+    std::string reason;
+    WallTime since;
+    std::optional<WallTime> until;  // lifts by itself then
+};
+
 struct WorkersRequest {};
 struct WorkerView {
     WorkerName name;
@@ -160,6 +196,9 @@ struct WorkerView {
     std::string software;
     std::uint64_t start_count = 0;
     std::optional<WallTime> heard_at;
+    std::optional<HoldView> drain;
+    // Runs although no session here knows of it: from before a restore, or another broker's.
+    std::vector<AttemptRef> unknown;
 };
 struct WorkersReply {
     std::vector<WorkerView> workers;
@@ -208,10 +247,12 @@ struct KillRequest {
     std::string id;
     std::string reason;
     bool exact = false;
+    bool keep_children = false;  // its descendants live on
 };
 struct KillReply {
     SessionView session;
-    bool already_final = false;  // it had ended before; nothing was done
+    bool already_final = false;     // it had ended before; nothing was done
+    std::uint32_t descendants = 0;  // that were killed with it
 };
 struct RetryRequest {
     std::string id;
@@ -220,6 +261,80 @@ struct RetryRequest {
 struct RetryReply {
     SessionId id;
     bool duplicate = false;
+};
+// Another run timeout for a live session; the attempt that runs is told at once.
+struct ExtendRequest {
+    std::string id;
+    std::optional<Duration> timeout;  // the new one, counted from the start of an attempt
+    std::optional<Duration> add;      // or this much more than now
+    bool exact = false;
+};
+struct ExtendReply {
+    SessionView session;
+};
+// Lays a hold on something, changes it, or lifts it. Nothing that runs is touched.
+struct HoldRequest {
+    HoldScope scope = HoldScope::fleet;
+    std::string name;  // of the project, agent or worker; not for the fleet
+    bool on = true;
+    std::string reason;
+    std::optional<Duration> lasts;  // lifts by itself after this
+};
+struct HoldReply {
+    bool changed = false;            // false: it was so already
+    std::optional<HoldView> hold;    // as it stands now; none: lifted
+    std::vector<SessionId> running;  // of a drained worker: what it still runs
+};
+// An admin's word that a silent worker's processes are gone for good.
+struct ConfirmDeadRequest {
+    std::string id;      // this session's attempt only; or
+    std::string worker;  // all of this worker; or
+    std::string host;    // all of this host's workers
+    std::string reason;
+};
+struct ConfirmDeadReply {
+    std::vector<SessionView> sessions;  // as they stand after it
+};
+struct BackupRequest {
+    std::string folder;  // absolute; empty: the broker's own
+};
+struct BackupReply {
+    std::string folder;
+    Seq seq = 0;
+    std::uint64_t bytes = 0;
+};
+// Ends what a restore began, or accepts that a store has lost what others have seen.
+struct ReleaseRequest {
+    bool accept_loss =
+        false;           // of a read-only broker: begin a new epoch, which holds as after a restore
+    bool force = false;  // although workers have not been heard since
+    std::string reason;
+};
+struct ReleaseReply {
+    std::string epoch;
+    std::uint32_t generation = 0;
+    bool held = false;  // still: this began an epoch
+};
+struct FleetRequest {};
+struct FleetReply {
+    std::string software;
+    std::string epoch;
+    std::uint32_t generation = 0;
+    Seq seq = 0;
+    bool restored = false;  // nothing is assigned until an admin says so
+    std::string restored_why;
+    std::vector<WorkerName> unheard;  // registered, not heard since the restore
+    std::string read_only;            // why nothing changes; empty: it is not
+    std::vector<HoldView> holds;      // pauses and drains
+    std::uint64_t queued = 0;
+    std::uint64_t assigned = 0;
+    std::uint64_t running = 0;
+    std::uint64_t closing = 0;
+    std::optional<WallTime> backup_at;  // of the newest good backup
+    std::string backup_folder;
+    std::string backup_error;  // of the newest try, when it failed
+    std::uint64_t disk_free = 0;
+    bool storage_low = false;  // submissions are refused
 };
 
 // ---- Workers
@@ -241,6 +356,13 @@ struct AttemptState {
     SessionId session;
     Fence fence;
     AttemptPhase phase = AttemptPhase::accepted;
+    std::optional<Duration> timeout;  // that the worker enforces; of accepted and running ones
+};
+
+// The newest record of an epoch that a peer knows the broker to have had.
+struct SeenHead {
+    std::string epoch;
+    Seq seq = 0;
 };
 
 struct WorkerHello {
@@ -255,6 +377,7 @@ struct WorkerHello {
     std::vector<std::string> agents;
     std::map<std::string, std::string> labels;
     std::vector<AttemptState> inventory;  // all but closed ones
+    std::optional<SeenHead> seen;         // of the epoch that it last belonged to
 };
 
 struct HelloRequest {
@@ -275,6 +398,7 @@ struct WelcomeReply {
     Duration heartbeat{0};
     Duration unreachable{0};
     Duration lost{0};
+    bool restored = false;  // list closed attempts, too: the broker may not know that they ran
     std::map<std::string, std::uint64_t> limits;
     std::vector<std::string> capabilities;
 };
@@ -283,6 +407,16 @@ struct HeartbeatRequest {
     std::vector<AttemptState> attempts;              // all but closed ones
     std::optional<std::vector<std::string>> agents;  // when they changed
     std::optional<std::uint32_t> slots;              // when they changed
+    // While the broker says that it was restored: attempts closed here and still on record, as many
+    // a message as limits::kInventoryMax, all of them again and again in turns.
+    std::vector<AttemptState> closed;
+    bool closed_all = false;  // with this message every one has been listed once
+};
+// A change of an attempt's run timeout.
+struct LimitChange {
+    SessionId session;
+    Fence fence;
+    Duration timeout{0};
 };
 struct StopOrder {
     SessionId session;
@@ -292,7 +426,10 @@ struct StopOrder {
 };
 struct HeartbeatReply {
     WallTime time;
-    std::vector<StopOrder> stops;  // wishes not yet reported done, repeated each time
+    std::vector<StopOrder> stops;     // wishes not yet reported done, repeated each time
+    std::vector<LimitChange> limits;  // where the attempt's timeout is not the session's
+    bool restored = false;
+    Seq seq = 0;  // head of the journal
 };
 
 // broker -> worker, `assign`
@@ -318,6 +455,10 @@ struct AssignPush {
 // broker -> worker, `stop`
 struct StopPush {
     std::vector<StopOrder> stops;
+};
+// broker -> worker, `limits`
+struct LimitsPush {
+    std::vector<LimitChange> limits;
 };
 // What the broker decided about a session's end, for the files that its owner writes. broker ->
 // worker, `close`, and inside the acknowledgement of an `ended` report.
@@ -387,7 +528,8 @@ struct ReportAck {
     std::optional<Error>
         error;  // STALE_FENCE: kept for the record, changes nothing; do not send it again
     std::optional<Outcome>
-        outcome;  // of an `ended` report: write the final files, then report `closed`
+        outcome;  // of an `ended` report: write the final files, then report `closed`; one that
+                  // shows CREATED says that another attempt follows: write that, report nothing
 };
 struct ReportReply {
     std::vector<ReportAck> acks;
@@ -411,13 +553,16 @@ struct GoodbyeReply {};
 // ---- Frames
 // ---------------------------------------------------------------------------------------------
 
-using Request = std::variant<HelloRequest, SubmitRequest, StatusRequest, ListRequest, ResultRequest,
-                             WorkersRequest, EventsRequest, KillRequest, RetryRequest,
-                             HeartbeatRequest, ReportRequest, RelayRequest, GoodbyeRequest>;
+using Request =
+    std::variant<HelloRequest, SubmitRequest, StatusRequest, ListRequest, ResultRequest,
+                 WorkersRequest, EventsRequest, KillRequest, RetryRequest, HeartbeatRequest,
+                 ReportRequest, RelayRequest, GoodbyeRequest, ExtendRequest, HoldRequest,
+                 ConfirmDeadRequest, BackupRequest, ReleaseRequest, FleetRequest>;
 using Reply = std::variant<WelcomeReply, SubmitReply, StatusReply, ListReply, ResultReply,
                            WorkersReply, EventsReply, KillReply, RetryReply, HeartbeatReply,
-                           ReportReply, RelayReply, GoodbyeReply>;
-using Push = std::variant<AssignPush, StopPush, ClosePush>;
+                           ReportReply, RelayReply, GoodbyeReply, ExtendReply, HoldReply,
+                           ConfirmDeadReply, BackupReply, ReleaseReply, FleetReply>;
+using Push = std::variant<AssignPush, StopPush, ClosePush, LimitsPush>;
 
 struct RequestFrame {
     std::string id;  // chosen by the requester, 1 to limits::kRequestIdMax bytes, echoed
