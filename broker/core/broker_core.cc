@@ -43,6 +43,9 @@ std::vector<SessionId> BrokerCore::match(std::string_view prefix, std::size_t ma
 WorkersReply BrokerCore::workers(Now) const {
     return state_->workers_view();
 }
+FleetReply BrokerCore::fleet(Now) const {
+    return state_->fleet();
+}
 std::vector<std::string> BrokerCore::known_agents() const {
     return state_->known_agents("");
 }

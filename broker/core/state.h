@@ -37,6 +37,7 @@ class BrokerCore::State {
     std::optional<SessionView> view(const SessionId& id) const;
     std::vector<SessionId> match(std::string_view prefix, std::size_t max) const;
     WorkersReply workers_view() const;
+    FleetReply fleet() const;
     std::vector<std::string> known_agents(std::string_view project) const;
     bool is_live(const SessionId& id) const { return durable_.session(id) != nullptr; }
     bool is_current(const AttemptRef& inside) const;
