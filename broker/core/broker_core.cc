@@ -55,6 +55,10 @@ bool BrokerCore::is_current(const AttemptRef& inside) const {
 bool BrokerCore::is_current(const AttemptRef& inside, const WorkerName& by) const {
     return state_->is_current(inside, by);
 }
+std::vector<SessionId> BrokerCore::unsettled(
+    const Submission& submission, const std::map<SessionId, SessionStatus>& settled) const {
+    return state_->unsettled(submission, settled);
+}
 void BrokerCore::check_invariants() const {
     state_->check_invariants();
 }

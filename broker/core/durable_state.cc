@@ -265,7 +265,7 @@ void DurableState::on(const Record& record, const SessionClosed& closed) {
     if (group->second.empty()) closing_.erase(group);
     --counts_[static_cast<std::size_t>(Phase::closing)];
     // The database may not have seen the session's end yet; until then its key is answered here.
-    keys_.finish(closed.id, session.key);
+    keys_.finish(closed.id, session.key, session.progressed().ended->status);
     placements_.leave(session.placement);
     sessions_.erase(closed.id);
 }

@@ -26,8 +26,9 @@ const std::string* KeyIndex::add(const Principal& principal, const std::string& 
     return &entry->first;
 }
 
-void KeyIndex::finish(const SessionId& id, const std::string* scoped) {
-    const bool fresh = finished_ids_.insert(id).second;
+void KeyIndex::finish(const SessionId& id, const std::string* scoped, SessionStatus status) {
+    IW_CHECK(is_final(status));
+    const bool fresh = finished_ids_.emplace(id, status).second;
     IW_CHECK(fresh);
     Finished finished{.id = id, .scoped = {}};
     if (scoped != nullptr) {
@@ -50,6 +51,12 @@ void KeyIndex::forget_oldest() {
     if (key != finished_keys_.end() && key->second.id == oldest.id) finished_keys_.erase(key);
     finished_.pop_front();
     IW_CHECK(finished_.size() == finished_ids_.size());
+}
+
+std::optional<SessionStatus> KeyIndex::finished(const SessionId& id) const {
+    const auto found = finished_ids_.find(id);
+    if (found == finished_ids_.end()) return std::nullopt;
+    return found->second;
 }
 
 std::optional<KnownKey> KeyIndex::find(const Principal& principal, const std::string& key) const {

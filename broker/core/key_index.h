@@ -8,12 +8,12 @@
 #include <deque>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 
 #include "broker/core/event.h"
 #include "broker/core/record.h"
 #include "common/base/ids.h"
+#include "common/base/statuses.h"
 
 namespace iw::broker {
 
@@ -28,11 +28,13 @@ class KeyIndex {
     const std::string* add(const Principal& principal, const std::string& key, const SessionId& id,
                            const BodyHash& body_hash);
     // The session is final and leaves memory; `scoped` is what add returned, or null.
-    void finish(const SessionId& id, const std::string* scoped);
+    void finish(const SessionId& id, const std::string* scoped, SessionStatus status);
 
     std::optional<KnownKey> find(const Principal& principal, const std::string& key) const;
     // Whether the session became final lately, in this run of the broker.
     bool is_finished(const SessionId& id) const { return finished_ids_.contains(id); }
+    // How it ended, if it did so lately.
+    std::optional<SessionStatus> finished(const SessionId& id) const;
     std::size_t live_size() const { return live_.size(); }
 
   private:
@@ -48,7 +50,7 @@ class KeyIndex {
 
     std::map<std::string, Live> live_;  // by principal and key
     std::map<std::string, KnownKey> finished_keys_;
-    std::set<SessionId> finished_ids_;
+    std::map<SessionId, SessionStatus> finished_ids_;
     std::deque<Finished> finished_;  // oldest first
 };
 

@@ -42,6 +42,8 @@ class BrokerCore::State {
     bool is_live(const SessionId& id) const { return durable_.session(id) != nullptr; }
     bool is_current(const AttemptRef& inside) const;
     bool is_current(const AttemptRef& inside, const WorkerName& by) const;
+    std::vector<SessionId> unsettled(const Submission& submission,
+                                     const std::map<SessionId, SessionStatus>& settled) const;
     // Whether the caller may speak for the attempt that it says to be inside of.
     bool may_speak(const Caller& caller) const;
     void check_invariants() const;
@@ -189,6 +191,13 @@ class BrokerCore::State {
     void push_outcomes(const Worker& worker, Presence& presence);
     // The view with its final status, as the owner's last files show it.
     Outcome outcome_of(const Session& session) const;
+
+    // ---- Run timeouts
+    // The session's timeout to the worker that holds it, if that is connected and knows the attempt.
+    void send_limit(const Session& session);
+    // Attempts of the list that run under another timeout than their session's.
+    std::vector<LimitChange> limit_changes(const Worker& worker,
+                                           const std::vector<AttemptState>& inventory) const;
 
     // ---- Time
     // Notes silent workers and applies on_lost to what they hold.
