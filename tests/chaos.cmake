@@ -1,0 +1,18 @@
+# Faults for real processes, and tests with them. The shim is preloaded into the programs, so it links
+# nothing and carries no sanitizer.
+file(GLOB IW_FAULTS_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/support/faults/*.cc)
+list(FILTER IW_FAULTS_SOURCES EXCLUDE REGEX "/truth_agent\\.cc$")
+add_library(iw_faults MODULE ${IW_FAULTS_SOURCES})
+target_include_directories(iw_faults PRIVATE ${CMAKE_SOURCE_DIR})
+target_compile_options(iw_faults PRIVATE -Wall -Wextra -Wshadow -Wconversion -Werror)
+add_executable(truth_agent ${CMAKE_CURRENT_SOURCE_DIR}/support/faults/truth_agent.cc)
+target_compile_options(truth_agent PRIVATE -Wall -Wextra -Wshadow -Wconversion -Werror)
+set_target_properties(iw_faults truth_agent PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/faults
+                      RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/faults)
+
+# The shim, the checker and the proxy by themselves; then short rounds with real programs.
+foreach(name power_cut)
+    add_test(NAME Chaos.${name} COMMAND ${IW_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/chaos/test_${name}.py)
+    set_tests_properties(Chaos.${name} PROPERTIES LABELS chaos TIMEOUT 120
+                         ENVIRONMENT "IW_TEST_BUILD=${CMAKE_BINARY_DIR};PYTHONDONTWRITEBYTECODE=1")
+endforeach()
