@@ -44,6 +44,7 @@ class SqliteDatabase final : public Database {
 
     Result<LiveState> load_live() override;
     Result<std::optional<SessionView>> session(const SessionId& id) override;
+    Result<std::map<SessionId, SessionStatus>> statuses(const std::vector<SessionId>& ids) override;
     Result<std::vector<SessionId>> match(std::string_view prefix, std::size_t max) override;
     Result<ListReply> list(const ListRequest& request) override;
     Result<EventsReply> events(const EventsRequest& request) override;
@@ -61,13 +62,17 @@ class SqliteDatabase final : public Database {
         Seq applied = 0;
         WallTime id_second;
         Seq events_after = 0;  // events up to here have been pruned
+        bool restored = false;
+        std::string restored_why;
     };
 
     Status read_meta();
+    static void note(const Record& record, Meta& meta);
     Status apply_all(std::span<const Record> records, Meta& meta);
     Status checkpoint();
     Status load_sessions(LiveState& state);
     Status load_workers(LiveState& state);
+    Status load_holds(LiveState& state);
     Result<std::optional<SessionRow>> find_row(const SessionId& id);
     // The text or bytes beside a session, in a table of their own.
     Result<std::optional<std::string>> find_text(Statement& find, const SessionId& id);
@@ -85,6 +90,7 @@ class SqliteDatabase final : public Database {
     Statement find_prompt_;
     Statement find_result_;
     Statement find_key_;
+    Statement find_statuses_;
     Statement match_;
     std::optional<Error> broken_;
 };
@@ -111,6 +117,8 @@ Status SqliteDatabase::prepare() {
         {&find_key_,
          "SELECT s.id, k.body_hash FROM keys k JOIN sessions s ON s.number = k.session "
          "WHERE k.principal = ? AND k.key = ?"},
+        {&find_statuses_,
+         "SELECT id, status FROM sessions WHERE id IN (SELECT value FROM json_each(?))"},
         {&match_, "SELECT id FROM sessions WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"},
     };
     for (const auto& [statement, sql] : statements) {
@@ -123,7 +131,8 @@ Status SqliteDatabase::prepare() {
 
 Status SqliteDatabase::read_meta() {
     Result<Statement> read = connection_->prepare(
-        "SELECT epoch, generation, applied, id_second, events_after FROM meta");
+        "SELECT epoch, generation, applied, id_second, events_after, restored, restored_why "
+        "FROM meta");
     if (!read) return read.error();
     const Result<bool> row = read->step();
     if (!row) return row.error();
@@ -133,7 +142,8 @@ Status SqliteDatabase::read_meta() {
             "database " + options_.file + " is damaged (no meta row): restore from a backup");
     }
     sqlite::RowReader(*read, 0).take_all(meta_.epoch, meta_.generation, meta_.applied,
-                                         meta_.id_second, meta_.events_after);
+                                         meta_.id_second, meta_.events_after, meta_.restored,
+                                         meta_.restored_why);
     return Done{};
 }
 
@@ -178,14 +188,29 @@ Status SqliteDatabase::checkpoint() {
     return moved;
 }
 
+// What the record changes in the one row of `meta` that is kept in memory, too.
+void SqliteDatabase::note(const Record& record, Meta& meta) {
+    if (const auto* created = std::get_if<SessionCreated>(&record.body)) {
+        meta.id_second = std::max(meta.id_second, second_of(created->id).value_or(meta.id_second));
+    }
+    if (const auto* begun = std::get_if<EpochBegun>(&record.body)) {
+        meta.epoch = begun->epoch;
+        meta.generation = begun->generation;
+        meta.restored = begun->hold;
+        meta.restored_why = begun->hold ? begun->reason : "";
+    }
+    if (std::holds_alternative<RestoreReleased>(record.body)) {
+        meta.restored = false;
+        meta.restored_why.clear();
+    }
+}
+
 Status SqliteDatabase::apply_all(std::span<const Record> records, Meta& meta) {
     for (const Record& record : records) {
         const Status applied = projection_->apply(record);
         if (!applied) return applied;
         meta.applied = record.seq;
-        const auto* created = std::get_if<SessionCreated>(&record.body);
-        if (created == nullptr) continue;
-        meta.id_second = std::max(meta.id_second, second_of(created->id).value_or(meta.id_second));
+        note(record, meta);
     }
     return write_meta_.run(meta.applied, meta.id_second, meta.events_after);
 }
@@ -282,10 +307,14 @@ Result<LiveState> SqliteDatabase::load_live() {
     state.epoch = meta_.epoch;
     state.generation = meta_.generation;
     state.id_second = meta_.id_second;
+    state.restored = meta_.restored;
+    state.restored_why = meta_.restored_why;
     const Status sessions = load_sessions(state);
     if (!sessions) return sessions.error();
     const Status workers = load_workers(state);
     if (!workers) return workers.error();
+    const Status holds = load_holds(state);
+    if (!holds) return holds.error();
     return state;
 }
 
@@ -328,6 +357,20 @@ Status SqliteDatabase::load_workers(LiveState& state) {
     }
 }
 
+Status SqliteDatabase::load_holds(LiveState& state) {
+    Result<Statement> rows = connection_->prepare(
+        "SELECT scope, name, principal, reason, since, until FROM holds ORDER BY scope, name");
+    if (!rows) return rows.error();
+    while (true) {
+        const Result<bool> row = rows->step();
+        if (!row) return row.error();
+        if (!*row) return Done{};
+        HoldView& hold = state.holds.emplace_back();
+        sqlite::RowReader(*rows, 0).take_all(hold.scope, hold.name, hold.principal, hold.reason,
+                                             hold.since, hold.until);
+    }
+}
+
 // ---- Questions
 // ------------------------------------------------------------------------------------------
 
@@ -354,6 +397,24 @@ Result<std::optional<SessionView>> SqliteDatabase::session(const SessionId& id) 
     if (!row) return row.error();
     if (!*row) return std::optional<SessionView>();
     return std::optional(make_view(**row));
+}
+
+Result<std::map<SessionId, SessionStatus>> SqliteDatabase::statuses(
+    const std::vector<SessionId>& ids) {
+    std::map<SessionId, SessionStatus> statuses;
+    const std::string list = pack_ids(ids);
+    if (list.empty()) return statuses;
+    const sqlite::ResetLater reset_later(find_statuses_);
+    find_statuses_.bind_all(list);
+    while (true) {
+        const Result<bool> row = find_statuses_.step();
+        if (!row) return row.error();
+        if (!*row) return statuses;
+        SessionId id;
+        SessionStatus status{};
+        sqlite::RowReader(find_statuses_, 0).take_all(id, status);
+        statuses.emplace(std::move(id), status);
+    }
 }
 
 Result<std::vector<SessionId>> SqliteDatabase::match(std::string_view prefix, std::size_t max) {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -32,6 +33,7 @@ class Database {
     static Result<std::unique_ptr<Database>> open(DatabaseOptions options);
     virtual ~Database() = default;
 
+    // Of the newest EpochBegun that was applied; before the first one made with the database.
     virtual std::string epoch() const = 0;
     virtual std::uint32_t generation() const = 0;
     virtual Seq applied() const = 0;
@@ -45,6 +47,9 @@ class Database {
 
     virtual Result<LiveState> load_live() = 0;
     virtual Result<std::optional<SessionView>> session(const SessionId& id) = 0;
+    // The statuses of those of these that are kept, as outsiders see them.
+    virtual Result<std::map<SessionId, SessionStatus>> statuses(
+        const std::vector<SessionId>& ids) = 0;
     // Ids that begin with the prefix, at most `max`, sorted.
     virtual Result<std::vector<SessionId>> match(std::string_view prefix, std::size_t max) = 0;
     // A page may be short, even empty, and still have a next: what is looked at for one page is

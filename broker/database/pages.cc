@@ -19,7 +19,9 @@ constexpr int kExaminedMax = 50'000;
 // Rows looked at for one page of events: a join each, so fewer, about 50 ms.
 constexpr int kEventsExaminedMax = 20'000;
 // What a view or an event takes on the wire besides its texts.
-constexpr std::size_t kRowBytes = 320;
+constexpr std::size_t kRowBytes = 400;
+// A dependency of a view, its id at the longest.
+constexpr std::size_t kDependencyBytes = 112;
 
 // A query in the making. Parameters are bound in the order of their text, so the conditions that
 // become a column come first.
@@ -65,14 +67,6 @@ class Query {
     std::vector<Value> where_values_;
 };
 
-std::string id_list(const std::vector<SessionId>& ids) {
-    std::vector<std::string> texts;
-    texts.reserve(ids.size());
-    for (const SessionId& id : ids)
-        texts.push_back(id.str());
-    return pack_list(texts);
-}
-
 std::size_t rows_wanted(std::uint32_t asked) {
     return std::clamp<std::size_t>(asked, 1, limits::kPageRowsMax);
 }
@@ -89,7 +83,8 @@ std::size_t bytes_of(const SessionView& view) {
            view.origin.root.size() + view.reason.size() + view.kill_reason.size() +
            view.worker.size() + view.host.size() + view.workspace.size() +
            view.result_status.size() + view.result_sha256.size() + view.parent.str().size() +
-           view.retry_of.str().size() + view.metadata.size() + bytes_of(view.tags);
+           view.retry_of.str().size() + view.metadata.size() + bytes_of(view.tags) +
+           view.after.size() * kDependencyBytes;
 }
 
 std::size_t bytes_of(const Event& event) {
@@ -112,7 +107,7 @@ void choose_index(const ListRequest& request, Seq after, Query& query) {
     if (!request.ids.empty()) {
         query.from("sessions s");
         query.order_by("+s.number");
-        query.require("s.id IN (SELECT value FROM json_each(?))", id_list(request.ids));
+        query.require("s.id IN (SELECT value FROM json_each(?))", pack_ids(request.ids));
         return query.require("+s.number > ?", start);
     }
     query.order_by("s.number");
@@ -193,7 +188,29 @@ Status fill_list(Statement& rows, std::size_t rows_max, ListReply& reply) {
 
 constexpr const char* kEventColumns =
     "e.seq, e.time, e.worker, e.revision, e.status, e.detail, e.state, e.attempt, e.host, "
-    "e.reason, e.result_status, s.id, s.agent, s.project, s.tags, s.origin_root";
+    "e.reason, e.result_status, e.scope, s.id, s.agent, s.project, s.tags, s.origin_root";
+
+// Of what is not a session's. `name` is that of what it is about, empty for the fleet itself.
+void describe_others(const std::string& state, const std::string& name,
+                     std::optional<HoldScope> scope, Event& event) {
+    event.status = state;
+    switch (scope.value_or(HoldScope::worker)) {
+        case HoldScope::worker:
+            event.topic = "worker." + state + "." + name;
+            return;
+        case HoldScope::fleet:
+            event.topic = "fleet." + state;
+            return;
+        case HoldScope::project:
+            event.topic = "fleet." + state + ".project." + name;
+            event.project = name;
+            return;
+        case HoldScope::agent:
+            event.topic = "fleet." + state + ".agent." + name;
+            event.agent = name;
+            return;
+    }
+}
 
 Event read_event(const Statement& row, int first_column) {
     Event event;
@@ -202,9 +219,10 @@ Event read_event(const Statement& row, int first_column) {
     std::string tags;
     std::optional<SessionStatus> status;
     std::optional<Detail> detail;
+    std::optional<HoldScope> scope;
     sqlite::RowReader(row, first_column)
         .take_all(event.seq, event.time, worker, event.revision, status, detail, state,
-                  event.attempt, event.host, event.reason, event.result_status, event.id,
+                  event.attempt, event.host, event.reason, event.result_status, scope, event.id,
                   event.agent, event.project, tags, event.root);
     event.tags = unpack_list(tags);
     if (status) event.status = name(*status);
@@ -214,8 +232,7 @@ Event read_event(const Statement& row, int first_column) {
             "session." + to_lower(event.status) + "." + event.agent + "." + event.id.str();
         return event;
     }
-    event.status = state;
-    event.topic = "worker." + state + "." + worker;
+    describe_others(state, worker, scope, event);
     return event;
 }
 
@@ -232,7 +249,7 @@ Query events_query(const EventsRequest& request, Seq after) {
         query.require(
             "e.session IN (SELECT number FROM sessions WHERE id IN "
             "(SELECT value FROM json_each(?)))",
-            id_list(request.ids));
+            pack_ids(request.ids));
     }
     query.require("e.seq > ?", static_cast<std::int64_t>(after));
     return query;

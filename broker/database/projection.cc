@@ -27,10 +27,18 @@ struct Projection::Statements {
     Statement close;
     Statement wish_kill;
     Statement revise;
+    Statement add_superseded;
+    Statement set_timeout;
+    Statement adopt_attempt;
     Statement find_worker;
     Statement register_worker;
     Statement take_over;
     Statement note_worker;
+    Statement lay_hold;
+    Statement lift_hold;
+    Statement begin_epoch;
+    Statement add_epoch;
+    Statement release;
     Statement add_event;
     Statement audit;
 };
@@ -38,14 +46,14 @@ struct Projection::Statements {
 namespace {
 
 constexpr const char* kFind =
-    "SELECT number, status, detail, revision, attempt, assigned, host, outcome, outcome_detail, "
-    "reason, "
-    "outcome_kill_reason, result_status FROM sessions WHERE id = ?";
+    "SELECT number, status, detail, revision, generation, attempt, assigned, host, outcome, "
+    "outcome_detail, reason, outcome_kill_reason, result_status FROM sessions WHERE id = ?";
 constexpr const char* kCreate =
     "INSERT INTO sessions(number, id, principal, created_at, not_before, expires_at, agent, "
     "project, origin_host, origin_root, agent_in_project, queue_anyway, priority, delay, expires, "
     "timeout, disk_limit, on_lost, parent, retry_of, wanted_host, require, tags, key, status, "
-    "detail, metadata) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+    "detail, metadata, retry, dependencies, keep_children, parent_generation, parent_attempt, "
+    "ancestors) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 constexpr const char* kAssign =
     "UPDATE sessions SET revision = ?, status = ?, detail = ?, generation = ?, attempt = ?, "
     "assigned = 1, worker = ?, host = ?, started_at = NULL, worker_state_id = "
@@ -61,10 +69,11 @@ constexpr const char* kStartAttempt =
     "WHERE session = ? AND generation = ? AND attempt = ?";
 constexpr const char* kGiveBack =
     "UPDATE sessions SET revision = ?, status = ?, detail = ?, assigned = 0, started_at = NULL, "
-    "platform_faults = platform_faults + ?, last_reason = ? WHERE number = ?";
+    "platform_faults = platform_faults + ?, attempts_used = attempts_used + ?, last_reason = ?, "
+    "retry_at = ? WHERE number = ?";
 constexpr const char* kEndAttempt =
-    "UPDATE attempts SET over_at = ?, cause = ?, platform_fault = ?, reason = ?, evidence = ? "
-    "WHERE session = ? AND generation = ? AND attempt = ?";
+    "UPDATE attempts SET over_at = ?, cause = ?, platform_fault = ?, reason = ?, evidence = ?, "
+    "exit_code = ? WHERE session = ? AND generation = ? AND attempt = ?";
 constexpr const char* kEnd =
     "UPDATE sessions SET revision = ?, status = ?, detail = ?, assigned = 0, outcome = ?, "
     "outcome_detail = ?, ended_generation = ?, ended_attempt = ?, reason = ?, "
@@ -77,6 +86,24 @@ constexpr const char* kClose =
 constexpr const char* kWishKill =
     "UPDATE sessions SET revision = ?, status = ?, detail = ?, kill_cause = ?, "
     "kill_principal = ?, kill_reason = ? WHERE number = ?";
+constexpr const char* kAddSuperseded =
+    "INSERT INTO superseded(seq, session, time, generation, attempt, report, worker, what, cause, "
+    "exit_code, result) VALUES(?,?,?,?,?,?,?,?,?,?,?)";
+constexpr const char* kSetTimeout =
+    "UPDATE sessions SET revision = ?, timeout = ? WHERE number = ?";
+// The attempt may be one that was over here, or one that the restored state never heard of.
+constexpr const char* kAdoptAttempt =
+    "INSERT INTO attempts(session, generation, attempt, worker, host, assigned_at) "
+    "VALUES(?,?,?,?,?,?) ON CONFLICT DO UPDATE SET worker = excluded.worker, host = excluded.host, "
+    "started_at = NULL, over_at = NULL, cause = NULL, platform_fault = NULL, exit_code = NULL, "
+    "reason = '', evidence = ''";
+constexpr const char* kLayHold =
+    "INSERT OR REPLACE INTO holds(scope, name, principal, reason, since, until) "
+    "VALUES(?,?,?,?,?,?)";
+constexpr const char* kBeginEpoch =
+    "UPDATE meta SET epoch = ?, generation = ?, restored = ?, restored_why = ?";
+constexpr const char* kAddEpoch =
+    "INSERT INTO epochs(seq, time, epoch, generation, reason, principal) VALUES(?,?,?,?,?,?)";
 constexpr const char* kRegisterWorker =
     "INSERT OR REPLACE INTO workers(name, host, root, project, state_id, boot_id, start_count, "
     "slots, agents, labels, software, registered_at, state, state_at, evidence) "
@@ -87,7 +114,7 @@ constexpr const char* kTakeOver =
     "AND worker_state_id = ? AND worker_state_id <> '' AND worker <> ?";
 constexpr const char* kAddEvent =
     "INSERT INTO events(seq, time, session, worker, revision, status, detail, state, attempt, "
-    "host, reason, result_status) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)";
+    "host, reason, result_status, scope) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)";
 
 // A session as it stands before the record.
 struct Before {
@@ -95,7 +122,7 @@ struct Before {
     SessionStatus status = SessionStatus::created;
     Detail detail = Detail::queued;
     std::uint64_t revision = 0;
-    std::uint32_t attempt = 0;
+    Fence fence;
     bool assigned = false;
     std::string host;
     std::optional<StatusChange> outcome;
@@ -115,9 +142,10 @@ Result<std::optional<Before>> find_session(Statement& find, const SessionId& id)
     std::optional<SessionStatus> outcome;
     std::optional<Detail> detail;
     sqlite::RowReader(find, 0).take_all(before.number, before.status, before.detail,
-                                        before.revision, before.attempt, before.assigned,
-                                        before.host, outcome, detail, before.reason,
-                                        before.kill_reason, before.result_status);
+                                        before.revision, before.fence.generation,
+                                        before.fence.attempt, before.assigned, before.host, outcome,
+                                        detail, before.reason, before.kill_reason,
+                                        before.result_status);
     if (outcome && detail) before.outcome = StatusChange{*outcome, *detail};
     return std::optional(std::move(before));
 }
@@ -133,6 +161,26 @@ struct Change {
     std::string result_status;
 };
 
+// "by uid:0: new disks; until 2025-11-18T15:30:42Z", for people.
+std::string by_whom(const Principal& principal, const std::string& reason,
+                    const std::optional<WallTime>& until) {
+    std::string text = "by " + principal;
+    if (!reason.empty()) text += ": " + reason;
+    if (until) text += "; until " + format_utc(*until);
+    return text;
+}
+
+std::string_view word_of(const HoldChanged& changed) {
+    if (changed.scope == HoldScope::worker) return changed.on ? "drained" : "undrained";
+    return changed.on ? "paused" : "resumed";
+}
+
+// What a deed upon a hold is called in the audit.
+std::string_view deed_of(const HoldChanged& changed) {
+    if (changed.scope == HoldScope::worker) return changed.on ? "drain" : "undrain";
+    return changed.on ? "pause" : "resume";
+}
+
 // Writes the rows of one record; made for it and gone with it.
 class Step {
   public:
@@ -143,6 +191,9 @@ class Step {
     Status on(const SessionCreated& created);
     Status on(const WorkerRegistered& registered);
     Status on(const WorkerNoted& noted);
+    Status on(const HoldChanged& changed);
+    Status on(const EpochBegun& begun);
+    Status on(const RestoreReleased& released);
 
   private:
     Status on(const AttemptAssigned& assigned);
@@ -152,12 +203,14 @@ class Step {
     Status on(const SessionClosed& closed);
     Status on(const KillWished& wished);
     Status on(const ReportSuperseded& superseded);
+    Status on(const TimeoutChanged& changed);
+    Status on(const AttemptAdopted& adopted);
 
     Status add_event();
-    Status add_worker_event(const WorkerName& name, const std::string& state,
-                            const std::string& host, const std::string& reason);
-    Status end_attempt(const Fence& fence, Detail cause, bool platform_fault,
-                       const std::string& reason, const std::string& evidence);
+    // Of the fleet, or of a project, agent or worker of that name.
+    Status add_event_of(HoldScope scope, const std::string& name, std::string_view state,
+                        const std::string& host, const std::string& reason);
+    Status take_attempt_on(const AttemptAdopted& adopted);
 
     Projection::Statements& sql_;
     const Record& record_;
@@ -179,7 +232,7 @@ Status Step::of_session(const SessionId& id) {
     change_ = {.session = before_.number,
                .revision = before_.revision + 1,
                .shown = shown.value_or(StatusChange{before_.status, before_.detail}),
-               .attempt = before_.attempt,
+               .attempt = before_.fence.attempt,
                .host = before_.host,
                .reason = {},
                .result_status = {}};
@@ -190,6 +243,8 @@ Status Step::of_session(const SessionId& id) {
                                  [this](const SessionClosed& body) { return on(body); },
                                  [this](const KillWished& body) { return on(body); },
                                  [this](const ReportSuperseded& body) { return on(body); },
+                                 [this](const TimeoutChanged& body) { return on(body); },
+                                 [this](const AttemptAdopted& body) { return on(body); },
                                  [](const auto&) -> Status { return Done{}; }},
                       record_.body);
 }
@@ -204,12 +259,20 @@ Status Step::on(const SessionCreated& created) {
                .host = {},
                .reason = {},
                .result_status = {}};
+    std::optional<std::uint32_t> parent_generation;
+    std::optional<std::uint32_t> parent_attempt;
+    if (created.parent_fence) {
+        parent_generation = created.parent_fence->generation;
+        parent_attempt = created.parent_fence->attempt;
+    }
     Status done = sql_.create.run(
         record_.seq, created.id, created.principal, record_.time, created.not_before,
         created.expires_at, s.agent, s.project, s.origin.host, s.origin.root, s.agent_in_project,
         s.queue_anyway, s.priority, s.delay, s.expires, s.timeout, s.disk_limit, s.on_lost,
         s.parent, s.retry_of, s.host, pack_map(s.require), pack_list(s.tags), s.key,
-        change_.shown.status, change_.shown.detail, s.metadata);
+        change_.shown.status, change_.shown.detail, s.metadata, pack_retry(s.retry),
+        pack_dependencies(s.after), s.keep_children, parent_generation, parent_attempt,
+        pack_ids(created.ancestors));
     if (!done) return done;
     done = sql_.add_prompt.run(record_.seq, s.prompt);
     if (!done) return done;
@@ -250,10 +313,12 @@ Status Step::on(const AttemptStarted& started) {
 
 Status Step::on(const AttemptReturned& returned) {
     Status done = sql_.give_back.run(change_.revision, change_.shown.status, change_.shown.detail,
-                                     returned.platform_fault, returned.reason, before_.number);
+                                     returned.platform_fault, !returned.platform_fault,
+                                     returned.reason, returned.retry_at, before_.number);
     if (!done) return done;
-    done = end_attempt(returned.fence, returned.cause, returned.platform_fault, returned.reason,
-                       returned.evidence);
+    done = sql_.end_attempt.run(record_.time, returned.cause, returned.platform_fault,
+                                returned.reason, returned.evidence, returned.exit_code,
+                                before_.number, returned.fence.generation, returned.fence.attempt);
     if (!done) return done;
     change_.reason = returned.reason;
     return add_event();
@@ -274,7 +339,9 @@ Status Step::on(const SessionEnded& ended) {
     // A session that ended in the queue has at most an earlier attempt, whose own end is written
     // already.
     if (before_.assigned) {
-        done = end_attempt(ended.fence, ended.detail, false, ended.reason, ended.evidence);
+        done = sql_.end_attempt.run(record_.time, ended.detail, false, ended.reason, ended.evidence,
+                                    ended.exit_code, before_.number, ended.fence.generation,
+                                    ended.fence.attempt);
         if (!done) return done;
     }
     change_.reason = ended.reason;
@@ -305,12 +372,95 @@ Status Step::on(const KillWished& wished) {
 // Nothing that outsiders see but the revision; kept beside the deeds of people, where one looks for
 // the odd.
 Status Step::on(const ReportSuperseded& superseded) {
-    const Status done = sql_.revise.run(change_.revision, before_.number);
+    Status done = sql_.revise.run(change_.revision, before_.number);
+    if (!done) return done;
+    done = sql_.add_superseded.run(
+        record_.seq, before_.number, record_.time, superseded.fence.generation,
+        superseded.fence.attempt, superseded.number, superseded.worker, superseded.what,
+        superseded.cause, superseded.exit_code, sqlite::Blob{superseded.result});
     if (!done) return done;
     const std::string remark = "attempt " + std::to_string(superseded.fence.generation) + "-" +
                                std::to_string(superseded.fence.attempt) + ", report " +
                                std::to_string(superseded.number) + ": " + superseded.what;
     return sql_.audit.run(record_.seq, record_.time, "", "superseded", superseded.id, remark);
+}
+
+Status Step::on(const TimeoutChanged& changed) {
+    Status done = sql_.set_timeout.run(change_.revision, changed.timeout, before_.number);
+    if (!done) return done;
+    const std::string remark = "timeout " + format_duration(changed.timeout);
+    done = sql_.audit.run(record_.seq, record_.time, changed.principal, "extend", changed.id,
+                          remark);
+    if (!done) return done;
+    change_.reason = remark + ", " + by_whom(changed.principal, "", std::nullopt);
+    return add_event();
+}
+
+Status Step::on(const AttemptAdopted& adopted) {
+    const Fence& fence = adopted.fence;
+    Status done = sql_.assign.run(change_.revision, change_.shown.status, change_.shown.detail,
+                                 fence.generation, fence.attempt, adopted.worker, adopted.host,
+                                 adopted.worker, before_.number);
+    if (!done) return done;
+    done = take_attempt_on(adopted);
+    if (!done) return done;
+    change_.attempt = fence.attempt;
+    change_.host = adopted.host;
+    change_.reason = "taken on from " + adopted.worker.str() + " after a restore";
+    return add_event();
+}
+
+Status Step::take_attempt_on(const AttemptAdopted& adopted) {
+    const Fence& fence = adopted.fence;
+    if (before_.assigned && before_.fence != fence) {
+        const Status over = sql_.end_attempt.run(
+            record_.time, std::nullopt, true,
+            "a later attempt was found at " + adopted.worker.str() + " after a restore", "",
+            std::nullopt, before_.number, before_.fence.generation, before_.fence.attempt);
+        if (!over) return over;
+    }
+    return sql_.adopt_attempt.run(before_.number, fence.generation, fence.attempt, adopted.worker,
+                                  adopted.host, record_.time);
+}
+
+Status Step::on(const HoldChanged& changed) {
+    Status done = Done{};
+    if (changed.on) {
+        done = sql_.lay_hold.run(changed.scope, changed.name, changed.principal, changed.reason,
+                                 record_.time, changed.until);
+    } else {
+        done = sql_.lift_hold.run(changed.scope, changed.name);
+    }
+    if (!done) return done;
+    const std::string of = std::string(name(changed.scope)) + " " + changed.name;
+    done = sql_.audit.run(record_.seq, record_.time, changed.principal, deed_of(changed), "",
+                          of + ": " + changed.reason);
+    if (!done) return done;
+    return add_event_of(changed.scope, changed.name, word_of(changed), "",
+                        by_whom(changed.principal, changed.reason, changed.until));
+}
+
+Status Step::on(const EpochBegun& begun) {
+    const std::string why = begun.hold ? begun.reason : "";
+    Status done = sql_.begin_epoch.run(begun.epoch, begun.generation, begun.hold, why);
+    if (!done) return done;
+    done = sql_.add_epoch.run(record_.seq, record_.time, begun.epoch, begun.generation,
+                              begun.reason, begun.principal);
+    if (!done) return done;
+    done = sql_.audit.run(record_.seq, record_.time, begun.principal, "epoch", "", begun.reason);
+    if (!done) return done;
+    return add_event_of(HoldScope::fleet, "", "restored", "",
+                        by_whom(begun.principal, begun.reason, std::nullopt));
+}
+
+Status Step::on(const RestoreReleased& released) {
+    Status done = sql_.release.run();
+    if (!done) return done;
+    done = sql_.audit.run(record_.seq, record_.time, released.principal, "release", "",
+                          released.reason);
+    if (!done) return done;
+    return add_event_of(HoldScope::fleet, "", "released", "",
+                        by_whom(released.principal, released.reason, std::nullopt));
 }
 
 Status Step::on(const WorkerRegistered& registered) {
@@ -330,7 +480,7 @@ Status Step::on(const WorkerRegistered& registered) {
         registered.boot_id, registered.start_count, registered.slots, pack_list(registered.agents),
         pack_map(registered.labels), registered.software, record_.time, record_.time);
     if (!done || state == "up") return done;
-    return add_worker_event(registered.name, "up", registered.host, "");
+    return add_event_of(HoldScope::worker, registered.name.str(), "up", registered.host, "");
 }
 
 Status Step::on(const WorkerNoted& noted) {
@@ -345,25 +495,20 @@ Status Step::on(const WorkerNoted& noted) {
     }
     const Status done = sql_.note_worker.run(noted.state, record_.time, noted.evidence, noted.name);
     if (!done || state == noted.state) return done;
-    return add_worker_event(noted.name, noted.state, host, noted.evidence);
-}
-
-Status Step::end_attempt(const Fence& fence, Detail cause, bool platform_fault,
-                         const std::string& reason, const std::string& evidence) {
-    return sql_.end_attempt.run(record_.time, cause, platform_fault, reason, evidence,
-                                before_.number, fence.generation, fence.attempt);
+    return add_event_of(HoldScope::worker, noted.name.str(), noted.state, host, noted.evidence);
 }
 
 Status Step::add_event() {
     return sql_.add_event.run(record_.seq, record_.time, change_.session, "", change_.revision,
                               change_.shown.status, change_.shown.detail, "", change_.attempt,
-                              change_.host, change_.reason, change_.result_status);
+                              change_.host, change_.reason, change_.result_status,
+                              std::nullopt);
 }
 
-Status Step::add_worker_event(const WorkerName& name, const std::string& state,
-                              const std::string& host, const std::string& reason) {
+Status Step::add_event_of(HoldScope scope, const std::string& name, std::string_view state,
+                          const std::string& host, const std::string& reason) {
     return sql_.add_event.run(record_.seq, record_.time, std::nullopt, name, 0, std::nullopt,
-                              std::nullopt, state, 0, host, reason, "");
+                              std::nullopt, state, 0, host, reason, "", scope);
 }
 
 }  // namespace
@@ -391,10 +536,18 @@ Result<std::unique_ptr<Projection>> Projection::prepare(sqlite::Connection& conn
         {&s.close, kClose},
         {&s.wish_kill, kWishKill},
         {&s.revise, "UPDATE sessions SET revision = ? WHERE number = ?"},
+        {&s.add_superseded, kAddSuperseded},
+        {&s.set_timeout, kSetTimeout},
+        {&s.adopt_attempt, kAdoptAttempt},
         {&s.find_worker, "SELECT state, host FROM workers WHERE name = ?"},
         {&s.register_worker, kRegisterWorker},
         {&s.take_over, kTakeOver},
         {&s.note_worker, "UPDATE workers SET state = ?, state_at = ?, evidence = ? WHERE name = ?"},
+        {&s.lay_hold, kLayHold},
+        {&s.lift_hold, "DELETE FROM holds WHERE scope = ? AND name = ?"},
+        {&s.begin_epoch, kBeginEpoch},
+        {&s.add_epoch, kAddEpoch},
+        {&s.release, "UPDATE meta SET restored = 0, restored_why = ''"},
         {&s.add_event, kAddEvent},
         {&s.audit,
          "INSERT INTO audit(seq, time, principal, action, session, remark) VALUES(?,?,?,?,?,?)"},
@@ -413,6 +566,9 @@ Status Projection::apply(const Record& record) {
         overloaded{[&](const SessionCreated& body) { return step.on(body); },
                    [&](const WorkerRegistered& body) { return step.on(body); },
                    [&](const WorkerNoted& body) { return step.on(body); },
+                   [&](const HoldChanged& body) { return step.on(body); },
+                   [&](const EpochBegun& body) { return step.on(body); },
+                   [&](const RestoreReleased& body) { return step.on(body); },
                    [&](const auto& of_session) { return step.of_session(of_session.id); }},
         record.body);
 }

@@ -17,6 +17,14 @@ Json parse(std::string_view text) {
     return Json::parse(text, nullptr, false);
 }
 
+// A column that is not what we wrote is damage that SQLite did not see; nothing here may throw.
+template <typename T>
+T number_in(const Json& json, const char* key) {
+    const auto found = json.find(key);
+    if (found == json.end() || !found->is_number_integer()) return T{};
+    return found->get<T>();
+}
+
 void read_submission(sqlite::RowReader& reader, Submission& submission) {
     std::string require;
     std::string tags;
@@ -28,6 +36,23 @@ void read_submission(sqlite::RowReader& reader, Submission& submission) {
                     submission.metadata);
     submission.require = unpack_map(require);
     submission.tags = unpack_list(tags);
+}
+
+// What came with retries, dependencies and families; empty in most rows.
+void read_relations(sqlite::RowReader& reader, LiveSession& session) {
+    std::string retry;
+    std::string dependencies;
+    std::string ancestors;
+    std::optional<std::uint32_t> generation;
+    std::uint32_t attempt = 0;
+    Submission& submission = session.submission;
+    reader.take_all(session.attempts_used, session.retry_at, retry, dependencies,
+                    submission.keep_children, ancestors, generation, attempt);
+    submission.retry = unpack_retry(retry);
+    submission.after = unpack_dependencies(dependencies);
+    session.ancestors = unpack_ids(ancestors);
+    if (generation)
+        session.parent_fence = Fence{.generation = *generation, .attempt = attempt};
 }
 
 void read_kill(sqlite::RowReader& reader, LiveSession& session) {
@@ -75,6 +100,8 @@ const char* const kSessionColumns =
     "s.agent, s.project, s.origin_host, s.origin_root, s.agent_in_project, s.queue_anyway, "
     "s.priority, s.delay, s.expires, s.timeout, s.disk_limit, s.on_lost, s.parent, s.retry_of, "
     "s.wanted_host, s.require, s.tags, s.key, s.metadata, "
+    "s.attempts_used, s.retry_at, s.retry, s.dependencies, s.keep_children, s.ancestors, "
+    "s.parent_generation, s.parent_attempt, "
     "s.kill_cause, s.kill_principal, s.kill_reason, "
     "s.outcome, s.outcome_detail, s.ended_generation, s.ended_attempt, s.reason, "
     "s.outcome_kill_reason, s.exit_code, s.ended_started_at, s.completed_at, s.ended_workspace, "
@@ -91,6 +118,7 @@ SessionRow read_session(const sqlite::Statement& row, int first_column) {
                     session.started_at, session.workspace, session.platform_faults,
                     session.last_reason);
     read_submission(reader, session.submission);
+    read_relations(reader, session);
     read_kill(reader, session);
     read_outcome(reader, session);
     return result;
@@ -118,6 +146,12 @@ SessionView make_view(const SessionRow& row) {
     view.retry_of = submission.retry_of;
     view.priority = submission.priority;
     view.timeout = submission.timeout;
+    view.attempts_used = session.attempts_used;
+    if (submission.retry) view.attempts_max = submission.retry->attempts_max;
+    view.on_lost = submission.on_lost;
+    view.not_before = session.retry_at ? session.retry_at : session.not_before;
+    view.expires_at = session.expires_at;
+    view.after = submission.after;
     view.tags = submission.tags;
     view.metadata = submission.metadata;
     view.revision = session.revision;
@@ -153,6 +187,69 @@ std::map<std::string, std::string> unpack_map(std::string_view text) {
         if (value.is_string()) map[key] = value.get<std::string>();
     }
     return map;
+}
+
+std::string pack_ids(const std::vector<SessionId>& ids) {
+    std::vector<std::string> texts;
+    texts.reserve(ids.size());
+    for (const SessionId& id : ids)
+        texts.push_back(id.str());
+    return pack_list(texts);
+}
+
+std::vector<SessionId> unpack_ids(std::string_view text) {
+    std::vector<SessionId> ids;
+    for (std::string& id : unpack_list(text))
+        ids.emplace_back(std::move(id));
+    return ids;
+}
+
+std::string pack_retry(const std::optional<RetryPolicy>& policy) {
+    if (!policy) return {};
+    Json causes = Json::array();
+    for (const Detail cause : policy->causes)
+        causes.push_back(static_cast<int>(cause));
+    return dump({{"max", policy->attempts_max},
+                 {"backoff", policy->backoff.count()},
+                 {"backoff_max", policy->backoff_max.count()},
+                 {"causes", std::move(causes)}});
+}
+
+std::optional<RetryPolicy> unpack_retry(std::string_view text) {
+    if (text.empty()) return std::nullopt;
+    const Json json = parse(text);
+    RetryPolicy policy;
+    policy.attempts_max = number_in<std::uint32_t>(json, "max");
+    policy.backoff = Duration(number_in<std::int64_t>(json, "backoff"));
+    policy.backoff_max = Duration(number_in<std::int64_t>(json, "backoff_max"));
+    const auto causes = json.find("causes");
+    if (causes == json.end() || !causes->is_array()) return policy;
+    for (const Json& cause : *causes) {
+        if (cause.is_number_integer()) policy.causes.push_back(Detail{cause.get<int>()});
+    }
+    return policy;
+}
+
+std::string pack_dependencies(const std::vector<Dependency>& dependencies) {
+    if (dependencies.empty()) return {};
+    Json list = Json::array();
+    for (const Dependency& each : dependencies)
+        list.push_back({{"id", each.id.str()}, {"on", static_cast<int>(each.on)}});
+    return dump(list);
+}
+
+std::vector<Dependency> unpack_dependencies(std::string_view text) {
+    std::vector<Dependency> dependencies;
+    if (text.empty()) return dependencies;
+    const Json json = parse(text);
+    if (!json.is_array()) return dependencies;
+    for (const Json& each : json) {
+        const auto id = each.find("id");
+        if (id == each.end() || !id->is_string()) continue;
+        dependencies.push_back({.id = SessionId(id->get<std::string>()),
+                                .on = AfterCondition{number_in<int>(each, "on")}});
+    }
+    return dependencies;
 }
 
 }  // namespace iw::broker

@@ -33,5 +33,12 @@ std::string pack_list(const std::vector<std::string>& list);
 std::vector<std::string> unpack_list(std::string_view text);
 std::string pack_map(const std::map<std::string, std::string>& map);
 std::map<std::string, std::string> unpack_map(std::string_view text);
+std::string pack_ids(const std::vector<SessionId>& ids);
+std::vector<SessionId> unpack_ids(std::string_view text);
+// JSON too; empty for none. Words are the numbers of common/base/statuses.h, as in all columns.
+std::string pack_retry(const std::optional<RetryPolicy>& policy);
+std::optional<RetryPolicy> unpack_retry(std::string_view text);
+std::string pack_dependencies(const std::vector<Dependency>& dependencies);
+std::vector<Dependency> unpack_dependencies(std::string_view text);
 
 }  // namespace iw::broker

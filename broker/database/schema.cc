@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <iterator>
 #include <string>
 
 namespace iw::broker {
@@ -29,7 +30,9 @@ PRAGMA cache_size = -32768;
 PRAGMA temp_store = MEMORY;
 )sql";
 
-constexpr const char* kTables = R"sql(
+// The tables of version 1. They never change: what came later stands in the steps below, which a
+// new file takes as well, so that both are the same to the last column.
+constexpr const char* kTablesOf1 = R"sql(
 CREATE TABLE meta(
   one INTEGER PRIMARY KEY CHECK (one = 1),
   epoch TEXT NOT NULL,
@@ -181,40 +184,103 @@ CREATE TABLE audit(
 ) STRICT;
 )sql";
 
+// Retries, dependencies, families, holds, epochs and superseded reports with what they held.
+constexpr const char* kStepTo2 = R"sql(
+ALTER TABLE meta ADD COLUMN restored INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE meta ADD COLUMN restored_why TEXT NOT NULL DEFAULT '';
+ALTER TABLE sessions ADD COLUMN attempts_used INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sessions ADD COLUMN retry_at INTEGER;
+ALTER TABLE sessions ADD COLUMN retry TEXT NOT NULL DEFAULT '';
+ALTER TABLE sessions ADD COLUMN dependencies TEXT NOT NULL DEFAULT '';
+ALTER TABLE sessions ADD COLUMN keep_children INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sessions ADD COLUMN parent_generation INTEGER;
+ALTER TABLE sessions ADD COLUMN parent_attempt INTEGER;
+ALTER TABLE sessions ADD COLUMN ancestors TEXT NOT NULL DEFAULT '';
+ALTER TABLE attempts ADD COLUMN exit_code INTEGER;
+ALTER TABLE events ADD COLUMN scope INTEGER;
+
+CREATE TABLE superseded(
+  seq INTEGER PRIMARY KEY,
+  session INTEGER NOT NULL REFERENCES sessions(number) ON DELETE CASCADE,
+  time INTEGER NOT NULL,
+  generation INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  report INTEGER NOT NULL,
+  worker TEXT NOT NULL,
+  what TEXT NOT NULL,
+  cause TEXT NOT NULL,
+  exit_code INTEGER,
+  result BLOB NOT NULL
+) STRICT;
+CREATE INDEX superseded_session ON superseded(session);
+
+CREATE TABLE holds(
+  scope INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  principal TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  since INTEGER NOT NULL,
+  until INTEGER,
+  PRIMARY KEY (scope, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE epochs(
+  seq INTEGER PRIMARY KEY,
+  time INTEGER NOT NULL,
+  epoch TEXT NOT NULL,
+  generation INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  principal TEXT NOT NULL
+) STRICT;
+)sql";
+
+// Step i leads from version i + 1 to the next.
+constexpr const char* kSteps[] = {kStepTo2};
+static_assert(std::size(kSteps) + 1 == kSchemaVersion);
+
 Error refused(const std::string& path, const std::string& why) {
     return make_error(ErrorCode::config, "database " + path + " " + why);
 }
 
-// Whether the file is ours and whole (true), or new (false).
-Result<bool> look(sqlite::Connection& connection) {
+// The version of the file's tables; 0: it is new.
+Result<std::int64_t> look(sqlite::Connection& connection) {
     // The first access takes the lock; a second broker fails here.
     const Result<std::int64_t> application = connection.number("PRAGMA application_id");
     if (!application) return application.error();
     const Result<std::int64_t> tables = connection.number("SELECT count(*) FROM sqlite_schema");
     if (!tables) return tables.error();
-    if (*application == 0 && *tables == 0) return false;
+    if (*application == 0 && *tables == 0) return std::int64_t{0};
     if (*application != kApplicationId) {
         return refused(connection.path(),
                        "belongs to another program: move it aside or name another file");
     }
     const Result<std::int64_t> version = connection.number("PRAGMA user_version");
     if (!version) return version.error();
+    if (*version < 1) return refused(connection.path(), "is damaged: restore it from a backup");
     if (*version > kSchemaVersion) {
         return refused(connection.path(),
                        "has format " + std::to_string(*version) + ", this version reads up to " +
                            std::to_string(kSchemaVersion) + ": install the newer version");
     }
-    return true;
+    return *version;
 }
 
-// One transaction: a crash leaves either an empty file, which is made anew, or a whole one.
-Status make_tables(sqlite::Connection& connection) {
-    const std::string sql =
-        "BEGIN IMMEDIATE;\n" + std::string(kTables) + "INSERT INTO meta VALUES(1, '" +
-        sqlite::random_hex(16) +
-        "', 1, 0, 0, 0);\nPRAGMA application_id = " + std::to_string(kApplicationId) +
-        ";\nPRAGMA user_version = " + std::to_string(kSchemaVersion) + ";\nCOMMIT;\n";
-    return connection.execute(sql);
+// One transaction: a crash leaves the file as it was, or whole in today's version.
+Status bring_up(sqlite::Connection& connection, std::int64_t version) {
+    std::string sql = "BEGIN IMMEDIATE;\n";
+    if (version == 0) {
+        sql += kTablesOf1;
+        sql +=
+            "INSERT INTO meta VALUES(1, '" + sqlite::random_hex(16) +
+            "', 1, 0, 0, 0);\nPRAGMA application_id = " + std::to_string(kApplicationId) + ";\n";
+        version = 1;
+    }
+    for (; version < kSchemaVersion; ++version)
+        sql += kSteps[version - 1];
+    sql += "PRAGMA user_version = " + std::to_string(kSchemaVersion) + ";\nCOMMIT;\n";
+    const Status done = connection.execute(sql);
+    if (!done) connection.roll_back();
+    return done;
 }
 
 // SQLite does not sync the folder for a new database in WAL mode, so a power cut could lose the
@@ -234,13 +300,13 @@ Status sync_folder_of(const std::string& path) {
 Status open_schema(sqlite::Connection& connection) {
     const Status first = connection.execute(kBeforeLook);
     if (!first) return first;
-    const Result<bool> known = look(connection);
-    if (!known) return known.error();
+    const Result<std::int64_t> version = look(connection);
+    if (!version) return version.error();
     const Status second = connection.execute(kBeforeUse);
     if (!second) return second;
-    if (*known) return Done{};
-    const Status made = make_tables(connection);
-    if (!made) return made;
+    if (*version == kSchemaVersion) return Done{};
+    const Status made = bring_up(connection, *version);
+    if (!made || *version != 0) return made;
     return sync_folder_of(connection.path());
 }
 

@@ -11,10 +11,11 @@ namespace iw::broker {
 
 // "IWdb": says that a SQLite file is one of ours.
 inline constexpr std::int64_t kApplicationId = 0x49576462;
-inline constexpr std::int64_t kSchemaVersion = 1;
+inline constexpr std::int64_t kSchemaVersion = 2;
 
 // Takes the file for this process alone, refuses foreign and newer ones before anything is written,
-// and makes the tables in a new one. `folder` is synced when the file is new.
+// makes the tables in a new one and brings those of an older version up to this one: each in one
+// transaction. The file's folder is synced when the file is new.
 Status open_schema(sqlite::Connection& connection);
 
 }  // namespace iw::broker
