@@ -72,6 +72,7 @@ class SegmentJournal final : public Journal {
     Status read(Seq after, const std::function<Status(const Record&)>& each) override;
     void release(Seq seq) override;
     Seq head() const override { return head_; }
+    std::string id() const override;
 
   private:
     Status start_new();
@@ -265,6 +266,11 @@ Status SegmentJournal::read_segment(std::size_t index, Seq after,
     const Seq next = is_last ? head_ + 1 : segments_[index + 1].header.first;
     if (scan->next != next || scan->later) return damaged(segment.path, scan->end);
     return Done{};
+}
+
+std::string SegmentJournal::id() const {
+    const JournalId& id = segments_.back().header.journal;
+    return to_hex(std::string_view(id.data(), id.size()));
 }
 
 void SegmentJournal::release(Seq seq) {

@@ -40,6 +40,8 @@ class Journal {
     // keep_bytes.
     virtual void release(Seq seq) = 0;
     virtual Seq head() const = 0;
+    // Made with the journal, 32 hexadecimal digits: tells whether a backup belongs to it.
+    virtual std::string id() const = 0;
 };
 
 // Opens or makes the journal. A torn end is cut and the tail rewritten and synced; damage before
