@@ -4,6 +4,8 @@
 // knows the records' meaning from record.h alone and shares no code with the core.
 
 #include <map>
+#include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -31,6 +33,8 @@ class LiveStateModel {
         }
         for (const auto& [name, worker] : workers_)
             copy.workers.push_back(worker);
+        for (const auto& [key, hold] : holds_)
+            copy.holds.push_back(hold);
         return copy;
     }
 
@@ -44,6 +48,8 @@ class LiveStateModel {
         live.created_at = record.time;
         live.not_before = body.not_before;
         live.expires_at = body.expires_at;
+        live.parent_fence = body.parent_fence;
+        live.ancestors = body.ancestors;
         live.revision = 1;
         order_.push_back(body.id);
         const std::string second = body.id.str().substr(0, 15);
@@ -53,12 +59,18 @@ class LiveStateModel {
         state_.id_second = std::max(state_.id_second, time.value());
     }
     void on(const Record&, const AttemptAssigned& body) {
-        LiveSession& live = sessions_.at(body.id);
-        live.fence = body.fence;
+        give_to(sessions_.at(body.id), body.fence, body.worker, body.host);
+    }
+    void on(const Record&, const AttemptAdopted& body) {
+        give_to(sessions_.at(body.id), body.fence, body.worker, body.host);
+    }
+    void give_to(LiveSession& live, Fence fence, const WorkerName& worker,
+                 const std::string& host) {
+        live.fence = fence;
         live.assigned = true;
-        live.worker = body.worker;
-        live.host = body.host;
-        live.worker_state_id = workers_.at(body.worker).state_id;
+        live.worker = worker;
+        live.host = host;
+        live.worker_state_id = workers_.at(worker).state_id;
         live.started_at.reset();
     }
     void on(const Record&, const AttemptStarted& body) {
@@ -71,7 +83,9 @@ class LiveStateModel {
         live.assigned = false;
         live.started_at.reset();
         live.last_reason = body.reason;
+        live.retry_at = body.retry_at;
         if (body.platform_fault) ++live.platform_faults;
+        if (!body.platform_fault) ++live.attempts_used;
     }
     void on(const Record&, const SessionEnded& body) {
         LiveSession& live = sessions_.at(body.id);
@@ -94,10 +108,36 @@ class LiveStateModel {
         state_.worker_states[body.name] = body.state;
     }
 
+    void on(const Record&, const TimeoutChanged& body) {
+        sessions_.at(body.id).submission.timeout = body.timeout;
+    }
+    void on(const Record& record, const HoldChanged& body) {
+        const std::pair<HoldScope, std::string> key{body.scope, body.name};
+        holds_.erase(key);
+        if (!body.on) return;
+        holds_[key] = HoldView{.scope = body.scope,
+                               .name = body.name,
+                               .principal = body.principal,
+                               .reason = body.reason,
+                               .since = record.time,
+                               .until = body.until};
+    }
+    void on(const Record&, const EpochBegun& body) {
+        state_.epoch = body.epoch;
+        state_.generation = body.generation;
+        state_.restored = body.hold;
+        state_.restored_why = body.hold ? body.reason : "";
+    }
+    void on(const Record&, const RestoreReleased&) {
+        state_.restored = false;
+        state_.restored_why.clear();
+    }
+
     LiveState state_;
     std::vector<SessionId> order_;
     std::map<SessionId, LiveSession> sessions_;
     std::map<WorkerName, WorkerRegistered> workers_;
+    std::map<std::pair<HoldScope, std::string>, HoldView> holds_;
 };
 
 }  // namespace iw::broker::testing
