@@ -1,6 +1,7 @@
 #include "worker/attempt_facts.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/io/system_clock.h"
 
@@ -26,6 +27,15 @@ WallTime time_of(const std::string& path) {
     return wall_from_ms(static_cast<std::int64_t>(info.st_mtim.tv_sec) * 1000);
 }
 
+std::optional<Timestamp> start_of(const ProcessRecord& process, const std::string& boot_id) {
+    const long ticks_per_second = ::sysconf(_SC_CLK_TCK);
+    if (process.boot_id != boot_id || process.agent.start_ticks == 0 || ticks_per_second <= 0)
+        return std::nullopt;
+    const std::uint64_t ms =
+        process.agent.start_ticks * 1000 / static_cast<std::uint64_t>(ticks_per_second);
+    return Timestamp(Duration(static_cast<Duration::rep>(ms)));
+}
+
 EndFact end_of(const ExitRecord& record) {
     EndFact end{.cause = record.cause,
                 .exit_code = record.exit_code,
@@ -40,13 +50,18 @@ EndFact end_of(const ExitRecord& record) {
 
 }  // namespace
 
-AttemptSnapshot snapshot_of(const AttemptFacts& facts, const std::string& folder) {
+AttemptSnapshot snapshot_of(const AttemptFacts& facts, const std::string& folder,
+                            const std::string& boot_id) {
     AttemptSnapshot snapshot;
     snapshot.attempt = facts.attempt;
     snapshot.assignment = facts.assignment;
     snapshot.holder = holder_of(facts.claim);
     snapshot.holder_reason = facts.claim_reason;
-    if (facts.process) snapshot.started_at = facts.process->started_at;
+    if (facts.process) {
+        snapshot.started_at = facts.process->started_at;
+        snapshot.started = start_of(*facts.process, boot_id);
+    }
+    snapshot.timeout = facts.timeout;
     if (facts.stop)
         snapshot.stop = StopFact{.cause = facts.stop->cause, .reason = facts.stop->reason};
     if (facts.exit) snapshot.end = end_of(*facts.exit);

@@ -48,6 +48,11 @@ void BrokerLink::close() {
 }
 
 bool BrokerLink::send(Request request) {
+    // What an earlier hello was told belongs to another welcome, perhaps to another epoch.
+    if (std::holds_alternative<HelloRequest>(request)) {
+        std::erase_if(expected_,
+                      [](const auto& entry) { return entry.second.verb == "heartbeat"; });
+    }
     Expected expected{.verb = std::string(verb(request)), .ticket = 0, .reports = {}};
     if (const auto* message = std::get_if<ReportRequest>(&request)) {
         for (const Report& report : message->reports)
@@ -118,10 +123,8 @@ void BrokerLink::take_reply(Expected expected, Reply reply) {
                 handlers_.on_relay(expected.ticket, std::move(relay));
             },
             [this](GoodbyeReply&) { handlers_.on_goodbye(); },
-            [&](SubmitReply& other) { ignore(other); }, [&](StatusReply& other) { ignore(other); },
-            [&](ListReply& other) { ignore(other); }, [&](ResultReply& other) { ignore(other); },
-            [&](WorkersReply& other) { ignore(other); }, [&](EventsReply& other) { ignore(other); },
-            [&](KillReply& other) { ignore(other); }, [&](RetryReply& other) { ignore(other); }},
+            // Answers to what only clients ask.
+            [&](auto& other) { ignore(other); }},
         reply);
 }
 
@@ -138,6 +141,8 @@ void BrokerLink::take_error(const Expected& expected, const Error& error) {
         handlers_.on_event(RefusedEvent{error});
         return;
     }
+    if (error.code == ErrorCode::read_only && expected.verb != "relay")
+        return handlers_.on_event(ReadOnlyEvent{error.message});
     const bool of_form = error.code == ErrorCode::bad_request || error.code == ErrorCode::too_large;
     if (of_form && !expected.reports.empty()) {
         const bool alone = expected.reports.size() == 1;
@@ -165,7 +170,8 @@ void BrokerLink::take_push(PushFrame frame) {
                 handlers_.on_event(AssignEvent{std::move(push.assignments)});
             },
             [this](StopPush& push) { handlers_.on_event(StopEvent{std::move(push.stops)}); },
-            [this](ClosePush& push) { handlers_.on_event(CloseEvent{std::move(push.outcomes)}); }},
+            [this](ClosePush& push) { handlers_.on_event(CloseEvent{std::move(push.outcomes)}); },
+            [this](LimitsPush& push) { handlers_.on_event(LimitsEvent{std::move(push.limits)}); }},
         frame.body);
 }
 

@@ -5,7 +5,8 @@
 
 namespace iw::worker {
 
-// Bytes of all regular files below `folder`, links not followed; what cannot be read, or vanishes
+// Bytes of all regular files below `folder` (of a workspace so with attempts/: the limit is of the
+// session, however many attempts it takes), links not followed; what cannot be read, or vanishes
 // meanwhile, counts as nothing.
 std::uint64_t disk_usage(const std::string& folder);
 

@@ -38,6 +38,22 @@ Result<Saved> read_saved(const std::string& path) {
                       path + " is not what a worker writes; restore it, or use a new state folder");
 }
 
+// What cannot be read says nothing: it is evidence against a broker, which works without, too.
+std::optional<SeenHead> read_seen(const std::string& path) {
+    const Result<std::string> text = io::read_file(path, kFileMax);
+    if (!text) return std::nullopt;
+    const auto json = nlohmann::json::parse(*text, nullptr, false);
+    if (!json.is_object() || !json.contains("epoch") || !json["epoch"].is_string() ||
+        !json.contains("seq") || !json["seq"].is_number_unsigned()) {
+        return std::nullopt;
+    }
+    return SeenHead{.epoch = json["epoch"].get<std::string>(), .seq = json["seq"].get<Seq>()};
+}
+
+std::string seen_file(const std::string& state_dir) {
+    return state_dir + "/seen.json";
+}
+
 Status save(const std::string& path, const Saved& saved) {
     const nlohmann::json json = {{"state_id", saved.state_id}, {"start_count", saved.start_count}};
     return io::write_file(path, json.dump() + "\n", 0600, io::Sync::file_and_folder);
@@ -68,13 +84,19 @@ std::variant<io::UniqueFd, Refusal> lock_root(const std::string& root) {
 
 }  // namespace
 
+Status save_seen(const std::string& state_dir, const SeenHead& seen) {
+    const nlohmann::json json = {{"epoch", seen.epoch}, {"seq", seen.seq}};
+    return io::write_file(seen_file(state_dir), json.dump() + "\n", 0600,
+                          io::Sync::file_and_folder);
+}
+
 std::variant<Identity, Refusal> take_identity(const WorkerOptions& options) {
     if (::access(options.root.c_str(), W_OK | X_OK) != 0) {
         return Refusal{kExitPermission,
                        "the project root " + options.root +
                            " is not writable; workspaces stand in it, so give this user the right"};
     }
-    if (const Status made = io::make_folders(options.state_dir, 0700); !made) {
+    if (const Status made = io::make_durable_folders(options.state_dir, 0700); !made) {
         return Refusal{kExitCannotCreate, made.error().message + "; choose another --state-dir"};
     }
     std::variant<io::FileLock, Refusal> state =
@@ -102,6 +124,7 @@ std::variant<Identity, Refusal> take_identity(const WorkerOptions& options) {
     return Identity{.state_id = saved->state_id,
                     .start_count = saved->start_count,
                     .boot_id = io::boot_id(),
+                    .seen = read_seen(seen_file(options.state_dir)),
                     .state_lock = std::move(*std::get_if<io::FileLock>(&state)),
                     .root_lock = std::move(*std::get_if<io::FileLock>(&root)),
                     .root_folder = std::move(*std::get_if<io::UniqueFd>(&folder))};

@@ -40,20 +40,36 @@ bool carries(pid_t pid, const AttemptRef& attempt) {
     const Result<std::string> text =
         io::read_file("/proc/" + std::to_string(pid) + "/environ", kEnvironMax);
     if (!text) return false;
+    const std::string generation = "IW_GENERATION=" + std::to_string(attempt.fence.generation);
     bool session = false;
     bool number = false;
+    bool other_generation = false;
     for (const std::string& variable : split(*text, '\0')) {
         session = session || variable == "IW_SESSION_ID=" + attempt.session.str();
         number = number || variable == "IW_ATTEMPT=" + std::to_string(attempt.fence.attempt);
+        // Agents of earlier versions had none. After a restore numbers may come up a second time.
+        const bool named = variable.starts_with("IW_GENERATION=");
+        other_generation = other_generation || (named && variable != generation);
     }
-    return session && number;
+    return session && number && !other_generation;
+}
+
+// As tmux was told to run it: "<state folder>/bin/iexec <attempt>", nothing else.
+bool is_launcher_of(pid_t pid, const std::string& attempt) {
+    const Result<std::string> text =
+        io::read_file("/proc/" + std::to_string(pid) + "/cmdline", kStatMax);
+    if (!text) return false;
+    const std::vector<std::string> words = split(*text, '\0');
+    const bool two = words.size() == 2 || (words.size() == 3 && words[2].empty());
+    return two && io::base_name(words[0]) == "iexec" && words[1] == attempt;
 }
 
 // A number of the record may have been given to somebody else since; who is older than the attempt
 // is not of it.
 bool in_session(const Stat& stat, std::uint64_t ticks, const ProcessRecord& record) {
-    const bool same_session = stat.session == record.launcher.pid || stat.group == record.agent.pid;
-    return same_session && ticks >= record.launcher.start_ticks;
+    const io::ProcessId& leader = record.guard.pid > 0 ? record.guard : record.launcher;
+    const bool same_session = stat.session == leader.pid || stat.group == record.agent.pid;
+    return same_session && ticks >= leader.start_ticks;
 }
 
 bool numbers_still_mean(const ProcessRecord& record) {
@@ -61,7 +77,9 @@ bool numbers_still_mean(const ProcessRecord& record) {
         const std::optional<std::uint64_t> ticks = io::process_start_ticks(process.pid);
         return !ticks || *ticks == process.start_ticks;
     };
-    return record.boot_id == io::boot_id() && means(record.launcher) && means(record.agent);
+    const bool guard = record.guard.pid <= 0 || means(record.guard);
+    return record.boot_id == io::boot_id() && guard && means(record.launcher) &&
+           means(record.agent);
 }
 
 std::string describe(const std::optional<ProcessRecord>& record, bool by_numbers,
@@ -75,7 +93,8 @@ std::string describe(const std::optional<ProcessRecord>& record, bool by_numbers
     } else {
         text = "no process record; looked ";
     }
-    return text + "for IW_SESSION_ID and IW_ATTEMPT in every environment of this user: " +
+    return text +
+           "for IW_SESSION_ID, IW_ATTEMPT and IW_GENERATION in every environment of this user: " +
            std::to_string(found) + " processes live";
 }
 
@@ -97,6 +116,31 @@ TreeLook find_tree(const AttemptRef& attempt, const std::optional<ProcessRecord>
     }
     look.evidence = describe(record, by_numbers, look.processes.size());
     return look;
+}
+
+std::vector<io::ProcessId> find_launchers(const AttemptRef& attempt,
+                                          const std::optional<ProcessRecord>& record) {
+    std::vector<io::ProcessId> found;
+    if (record && record->boot_id == io::boot_id()) {
+        for (const io::ProcessId& process : {record->launcher, record->guard}) {
+            if (process.pid > 0 && io::is_running(process)) found.push_back(process);
+        }
+        return found;
+    }
+    const std::string name = attempt_name(attempt);
+    for (const std::string& entry : io::list_folder("/proc")) {
+        long long number = 0;
+        if (!parse_int(entry, 2, INT32_MAX, number)) continue;
+        const auto pid = static_cast<pid_t>(number);
+        if (!is_launcher_of(pid, name)) continue;
+        const std::optional<Stat> stat = read_stat(pid);
+        const std::optional<std::uint64_t> ticks = io::process_start_ticks(pid);
+        if (!stat || !ticks) continue;
+        // The guard is the pane's process and leads its session.
+        const auto place = stat->session == pid ? found.end() : found.begin();
+        found.insert(place, {.pid = pid, .start_ticks = *ticks});
+    }
+    return found;
 }
 
 }  // namespace iw::worker

@@ -13,6 +13,7 @@ namespace {
 
 // The last event of an agent's stream stands near the end of its output.
 constexpr std::size_t kTailBytes = 256 << 10;
+constexpr int kWorkspaceTriesMax = 3;
 constexpr std::uint64_t kRoomMin = 64u << 10;  // less is a full disk
 constexpr std::string_view kWorkerVariables = "IW_CFG_";
 
@@ -47,6 +48,8 @@ LaunchedEvent SessionRunner::launch(const Launch& action) {
     }
     const Result<LaunchPlan> made = plan(action, *run, request);
     if (!made) return failed(attempt, LaunchOutcome::platform_fault, made.error());
+    if (!parts_.may_start())
+        return LaunchedEvent{.attempt = attempt, .outcome = LaunchOutcome::withheld, .reason = ""};
     if (const Status started = start_tmux(attempt); !started) {
         return failed(attempt, LaunchOutcome::platform_fault, started.error());
     }
@@ -55,11 +58,16 @@ LaunchedEvent SessionRunner::launch(const Launch& action) {
 
 Status SessionRunner::prepare_workspace(const Launch& action, const std::string& prompt) {
     if (const Status made = workspace::prepare_project(parts_.project); !made) return made;
-    if (const Status made = workspace::create(parts_.project, action.view, prompt); !made)
-        return made;
-    const std::uint32_t number = action.assignment.fence.attempt;
-    if (number <= 1) return Done{};
-    return workspace::begin_attempt(parts_.project, action.assignment.session, number);
+    Status begun = Done{};
+    for (int tries = 0; tries < kWorkspaceTriesMax; ++tries) {
+        if (const Status made = workspace::create(parts_.project, action.view, prompt); !made)
+            return made;
+        begun = workspace::begin_attempt(parts_.project, action.assignment.session,
+                                         action.assignment.fence.attempt);
+        // Moved away by somebody at that moment: it is made again.
+        if (begun || begun.error().code != ErrorCode::conflict) return begun;
+    }
+    return begun;
 }
 
 Result<LaunchPlan> SessionRunner::plan(const Launch& action, const AgentRun& run,
@@ -81,7 +89,8 @@ Result<LaunchPlan> SessionRunner::plan(const Launch& action, const AgentRun& run
                     .stdin_file = run.prompt_on_stdin ? request.prompt_file : "",
                     .success = std::string(name(run.success)),
                     .log_bytes_max = parts_.options.log_bytes,
-                    .stop_grace = parts_.options.stop_grace};
+                    .stop_grace = parts_.options.stop_grace,
+                    .start_by = action.start_by};
     add_variables(action, plan);
     if (const Status wrote = parts_.store.write_plan(plan); !wrote) return wrote.error();
     return plan;
@@ -97,6 +106,7 @@ void SessionRunner::add_variables(const Launch& action, LaunchPlan& plan) const 
     }
     variables["IW_SESSION_ID"] = plan.attempt.session.str();
     variables["IW_ATTEMPT"] = std::to_string(plan.attempt.fence.attempt);
+    variables["IW_GENERATION"] = std::to_string(plan.attempt.fence.generation);
     variables["IW_WORKSPACE"] = plan.workspace;
     variables["IW_PROMPT_FILE"] = plan.workspace + "/prompt.md";
     variables["IW_RESULT_FILE"] = plan.workspace + "/result.json";
@@ -137,14 +147,28 @@ SuccessRule SessionRunner::rule_of(const AttemptRef& attempt) const {
                 : SuccessRule::exit_code;
 }
 
-JudgedEvent SessionRunner::judge(const Judge& action) {
-    JudgedEvent event{.attempt = action.attempt, .deliverables = {}};
-    Deliverables& deliverables = event.deliverables;
-    const std::string workspace = parts_.project.workspace(action.attempt.session);
+// Where the files of this attempt are by now: in its workspace, below attempts/ once a later one
+// has begun there, or in the archive.
+std::string SessionRunner::deliverables_folder(const AttemptRef& attempt) const {
+    const std::string standing = parts_.project.workspace(attempt.session);
+    const std::string archived = parts_.project.archived(attempt.session);
+    const bool is_archived = !io::exists(standing) && io::exists(archived);
+    const std::string& workspace = is_archived ? archived : standing;
+    const Result<std::string> text = workspace::read_state(parts_.project, attempt.session);
+    const Result<SessionView> state =
+        text ? workspace::view_from_state(*text) : Result<SessionView>(text.error());
+    if (!state || state->attempt <= attempt.fence.attempt) return workspace;
+    const std::string moved = workspace + "/attempts/" + std::to_string(attempt.fence.attempt);
+    return io::exists(moved) ? moved : workspace;
+}
+
+Deliverables SessionRunner::read_deliverables(const Judge& action) const {
+    Deliverables deliverables;
+    const std::string folder = deliverables_folder(action.attempt);
     // Nothing of the agent's can be there before its process was.
     const bool ran = action.end.started_at.has_value() || action.end.cause == EndCause::exited;
     Result<std::optional<workspace::ResultFile>> result = std::optional<workspace::ResultFile>();
-    if (ran) result = workspace::read_result(workspace);
+    if (ran) result = workspace::read_result(folder);
     if (!result) {
         io::log(io::LogLevel::warn, "cannot read the result", {{"error", result.error().message}});
         deliverables.reason = result.error().message;
@@ -156,13 +180,40 @@ JudgedEvent SessionRunner::judge(const Judge& action) {
         deliverables.result_inline = file.inlined;
         deliverables.result = std::move(file.bytes);
     }
-    const SuccessRule rule = rule_of(action.attempt);
-    if (action.end.cause != EndCause::exited || !action.end.exit_code) return event;
+    if (action.end.cause != EndCause::exited || !action.end.exit_code) return deliverables;
     const Judgement judgement =
-        iw::worker::judge(rule, *action.end.exit_code, deliverables.result_size.has_value(),
-                          output_tail(workspace, kTailBytes));
+        iw::worker::judge(rule_of(action.attempt), *action.end.exit_code,
+                          deliverables.result_size.has_value(), output_tail(folder, kTailBytes));
     deliverables.success = judgement.success;
     if (!judgement.reason.empty()) deliverables.reason = judgement.reason;
+    return deliverables;
+}
+
+// Once for all: what was reported is reported again in the same words, wherever the files are by
+// then.
+JudgedEvent SessionRunner::judge(const Judge& action) {
+    if (std::optional<JudgedRecord> known = parts_.store.read_judged(action.attempt)) {
+        return JudgedEvent{
+            .attempt = action.attempt,
+            .deliverables = Deliverables{.success = known->success,
+                                         .reason = std::move(known->reason),
+                                         .result_status = std::move(known->result_status),
+                                         .result_size = known->result_size,
+                                         .result_sha256 = std::move(known->result_sha256),
+                                         .result_inline = known->result_inline,
+                                         .result = std::move(known->result)}};
+    }
+    JudgedEvent event{.attempt = action.attempt, .deliverables = read_deliverables(action)};
+    const Deliverables& judged = event.deliverables;
+    const JudgedRecord record{.success = judged.success,
+                              .reason = judged.reason,
+                              .result_status = judged.result_status,
+                              .result_size = judged.result_size,
+                              .result_sha256 = judged.result_sha256,
+                              .result_inline = judged.result_inline,
+                              .result = judged.result};
+    // A full disk: it is read again if it is asked for again.
+    static_cast<void>(parts_.store.write_judged(action.attempt, record));
     return event;
 }
 
@@ -192,6 +243,7 @@ WrittenEvent SessionRunner::write_final(const WriteFinal& action, WallTime now) 
         .attempt = action.attempt, .file = WrittenFile::final_files, .error = std::nullopt};
     // Files of another root are not ours to write; that counts as written.
     if (!is_ours(action.outcome)) return event;
+    if (action.outcome.status == SessionStatus::created) return write_return(action, now);
     SessionView outcome = action.outcome;
     if (outcome.workspace.empty()) outcome.workspace = parts_.project.workspace(outcome.id);
     const Status wrote = workspace::write_end(parts_.project, outcome, action.before, now);
@@ -212,6 +264,29 @@ WrittenEvent SessionRunner::write_final(const WriteFinal& action, WallTime now) 
     if (!reason.empty()) line += " (" + printable(reason, true) + ")";
     static_cast<void>(workspace::log_project(
         parts_.project, now, good ? workspace::LogWord::info : workspace::LogWord::warn, line));
+    return event;
+}
+
+// Another attempt follows. What this one left is moved only when that begins, so that it can be
+// looked at where it was.
+WrittenEvent SessionRunner::write_return(const WriteFinal& action, WallTime now) {
+    WrittenEvent event{
+        .attempt = action.attempt, .file = WrittenFile::final_files, .error = std::nullopt};
+    SessionView view = action.outcome;
+    if (view.workspace.empty()) view.workspace = parts_.project.workspace(view.id);
+    const Status wrote = workspace::write_returned(parts_.project, view, action.before, now);
+    if (!wrote && io::free_bytes(parts_.project.root) < kRoomMin) {
+        event.error = wrote.error();
+        return event;
+    }
+    if (!wrote) {
+        io::log(io::LogLevel::warn, "the return could not be written into the workspace",
+                {{"session", view.id.str()}, {"error", wrote.error().message}});
+    }
+    std::string line = "Session returned: " + view.id.str() + " attempt " +
+                       std::to_string(action.attempt.fence.attempt);
+    if (!view.reason.empty()) line += " (" + printable(view.reason, true) + ")";
+    static_cast<void>(workspace::log_project(parts_.project, now, workspace::LogWord::warn, line));
     return event;
 }
 

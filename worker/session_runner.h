@@ -3,8 +3,10 @@
 // What a worker does about sessions outside its records: workspaces, plans, tmux sessions, results.
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
+#include <utility>
 
 #include "common/base/result.h"
 #include "common/workspace/workspace.h"
@@ -28,8 +30,10 @@ class SessionRunner {
         Agents& agents;
         Tmux& tmux;
         LocalSockets& sockets;
+        // Whether the broker was heard recently enough: preparing a start can take long.
+        std::function<bool()> may_start;
     };
-    explicit SessionRunner(Parts parts) : parts_(parts) {}
+    explicit SessionRunner(Parts parts) : parts_(std::move(parts)) {}
 
     LaunchedEvent launch(const Launch& action);
     SessionCheckedEvent check(const AttemptRef& attempt) const;
@@ -43,6 +47,9 @@ class SessionRunner {
 
   private:
     Status prepare_workspace(const Launch& action, const std::string& prompt);
+    WrittenEvent write_return(const WriteFinal& action, WallTime now);
+    std::string deliverables_folder(const AttemptRef& attempt) const;
+    Deliverables read_deliverables(const Judge& action) const;
     Result<LaunchPlan> plan(const Launch& action, const AgentRun& run, const RunRequest& request);
     void add_variables(const Launch& action, LaunchPlan& plan) const;
     Status start_tmux(const AttemptRef& attempt);

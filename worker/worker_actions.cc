@@ -58,6 +58,12 @@ void WorkerServer::act(SendGoodbye&) {
     send(GoodbyeRequest{.returning = true});
 }
 
+void WorkerServer::act(RecordSeen& action) {
+    const Status saved = save_seen(options_.state_dir, action.seen);
+    if (saved) return;
+    io::log(io::LogLevel::warn, "not recorded", {{"error", saved.error().message}});
+}
+
 // ---- Attempt folder ----------------------------------------------------------------------------
 
 void WorkerServer::act(AcceptAssignment& action) {
@@ -85,7 +91,7 @@ void WorkerServer::act(TakeClaim& action) {
     }
     const Result<AttemptFacts> facts = parts_.store.examine(attempt);
     if (!facts) return result(ClaimedEvent{attempt, StartHolder::nobody, facts.error()});
-    const AttemptSnapshot snapshot = snapshot_of(*facts, parts_.store.folder(attempt));
+    const AttemptSnapshot snapshot = snapshot_of(*facts, parts_.store.folder(attempt), boot_id_);
     result(ClaimedEvent{attempt, snapshot.holder, std::nullopt});
     result(SeenEvent{snapshot});
 }
@@ -96,6 +102,11 @@ void WorkerServer::act(RecordStop& action) {
     result(StopRecordedEvent{action.attempt, error_of(wrote)});
 }
 
+void WorkerServer::act(RecordLimits& action) {
+    const Status wrote = parts_.store.write_limits(action.attempt, action.timeout);
+    result(LimitsRecordedEvent{action.attempt, action.timeout, error_of(wrote)});
+}
+
 void WorkerServer::act(RecordEnd& action) {
     const Status wrote = parts_.store.write_exit(action.attempt, exit_record_of(action.end));
     if (!wrote && wrote.error().code != ErrorCode::conflict) {
@@ -103,7 +114,7 @@ void WorkerServer::act(RecordEnd& action) {
     }
     const Result<AttemptFacts> facts = parts_.store.examine(action.attempt);
     if (!facts) return result(WrittenEvent{action.attempt, WrittenFile::end, facts.error()});
-    AttemptSnapshot snapshot = snapshot_of(*facts, parts_.store.folder(action.attempt));
+    AttemptSnapshot snapshot = snapshot_of(*facts, parts_.store.folder(action.attempt), boot_id_);
     // A record that stands and cannot be read says nothing: then the end is as this worker has it.
     if (!snapshot.end) snapshot.end = action.end;
     result(SeenEvent{std::move(snapshot)});
@@ -130,17 +141,31 @@ void WorkerServer::act(ForgetAttempt& action) {
 }
 
 void WorkerServer::act(ReopenAttempt& action) {
-    const Result<AttemptFacts> facts = parts_.store.load(action.attempt);
-    if (!facts) {
-        io::log(io::LogLevel::error, "cannot read attempt",
-                {{"attempt", attempt_name(action.attempt)}, {"error", facts.error().message}});
-        return;
-    }
-    AttemptSnapshot snapshot = snapshot_of(*facts, parts_.store.folder(action.attempt));
+    const Result<AttemptFacts> facts = parts_.store.examine(action.attempt);
+    if (!facts || !facts->error.empty()) return reopen_broken(action.attempt, facts);
+    AttemptSnapshot snapshot = snapshot_of(*facts, parts_.store.folder(action.attempt), boot_id_);
     snapshot.closed_at.reset();
-    // Its start was reported long ago, and its workspace is complete.
+    // Who asks has lost the end, and decides about it anew. Its start was reported long ago.
+    snapshot.outcome.reset();
     snapshot.reported = snapshot.started_at ? 1 : 0;
     result(RestoredEvent{std::move(snapshot), LauncherState::not_asked});
+}
+
+// Part of it, or all, cannot be read any more. It did run to its end, so it is never started again;
+// that its end is lost is what there is to report.
+void WorkerServer::reopen_broken(const AttemptRef& attempt, const Result<AttemptFacts>& facts) {
+    const std::string why = facts ? facts->error : facts.error().message;
+    io::log(io::LogLevel::error, "the end of an attempt cannot be told any more",
+            {{"attempt", attempt_name(attempt)}, {"error", why}});
+    if (!facts) static_cast<void>(parts_.store.claim(attempt, Claim::stopped, why));
+    AttemptSnapshot snapshot;
+    if (facts) snapshot = snapshot_of(*facts, parts_.store.folder(attempt), boot_id_);
+    snapshot.attempt = attempt;
+    snapshot.holder = StartHolder::launcher;
+    snapshot.closed_at.reset();
+    snapshot.outcome.reset();
+    snapshot.reported = 1;
+    result(RestoredEvent{std::move(snapshot), LauncherState::gone});
 }
 
 // ---- Processes ---------------------------------------------------------------------------------
@@ -159,9 +184,15 @@ void WorkerServer::act(KillSession& action) {
 }
 
 void WorkerServer::act(SignalLauncher& action) {
-    const std::optional<ProcessRecord> record = parts_.store.read_process(action.attempt);
-    if (!record) return;
-    io::send_signal(record->launcher, action.kill ? SIGKILL : SIGTERM);
+    // While the disk is full there may be no record of the launcher either.
+    const std::vector<io::ProcessId> launchers =
+        find_launchers(action.attempt, parts_.store.read_process(action.attempt));
+    int number = action.recorded ? SIGTERM : kStopSignal;
+    if (action.kill) number = SIGKILL;
+    for (const io::ProcessId& launcher : launchers) {
+        // Only the one that hangs: its guard takes over.
+        if (io::send_signal(launcher, number) && action.kill) return;
+    }
 }
 
 void WorkerServer::act(SignalTree& action) {

@@ -48,6 +48,7 @@ CoreConfig core_config(const WorkerOptions& options, const Identity& identity,
     config.slots = options.slots.value_or(slots_of_project(options.root));
     config.agents = agents.offered();
     config.labels = options.labels;
+    config.seen = identity.seen;
     config.sessions_folder = workspace::ProjectPaths(options.root).sessions;
     config.stop_grace = options.stop_grace;
     return config;
@@ -105,7 +106,8 @@ WorkerServer::WorkerServer(WorkerOptions options, const Identity& identity, Part
                .store = parts_.store,
                .agents = parts_.agents,
                .tmux = parts_.tmux,
-               .sockets = sockets_}),
+               .sockets = sockets_,
+               .may_start = [this] { return core_.may_start(core_now()); }}),
       keeper_(
           {.watch = parts_.watch,
            .project = project_,
@@ -201,7 +203,8 @@ void WorkerServer::adopt() {
 }
 
 void WorkerServer::adopt(const AttemptFacts& facts) {
-    const AttemptSnapshot snapshot = snapshot_of(facts, parts_.store.folder(facts.attempt));
+    const AttemptSnapshot snapshot =
+        snapshot_of(facts, parts_.store.folder(facts.attempt), boot_id_);
     LauncherState launcher = LauncherState::not_asked;
     if (!snapshot.closed_at) {
         watch_attempt(facts.attempt);
@@ -225,7 +228,7 @@ void WorkerServer::adopt_broken(AttemptFacts facts) {
     }
     watch_attempt(facts.attempt);
     const bool may_run = facts.claim == Claim::launcher && !facts.exit;
-    dispatch(RestoredEvent{snapshot_of(facts, parts_.store.folder(facts.attempt)),
+    dispatch(RestoredEvent{snapshot_of(facts, parts_.store.folder(facts.attempt), boot_id_),
                            may_run ? LauncherState::gone : LauncherState::not_asked});
 }
 
@@ -269,7 +272,7 @@ void WorkerServer::look_at(const AttemptRef& attempt) {
         return;
     }
     const LauncherState launcher = watch_launcher(attempt, *facts);
-    dispatch(SeenEvent{snapshot_of(*facts, parts_.store.folder(attempt))});
+    dispatch(SeenEvent{snapshot_of(*facts, parts_.store.folder(attempt), boot_id_)});
     if (launcher == LauncherState::gone) launcher_ended(attempt);
 }
 
@@ -305,7 +308,7 @@ void WorkerServer::launcher_ended(const AttemptRef& attempt) {
                 {{"attempt", attempt_name(attempt)}, {"error", facts.error().message}});
         return;
     }
-    dispatch(SeenEvent{snapshot_of(*facts, parts_.store.folder(attempt))});
+    dispatch(SeenEvent{snapshot_of(*facts, parts_.store.folder(attempt), boot_id_)});
     if (!facts->exit) dispatch(LauncherGoneEvent{attempt});
 }
 

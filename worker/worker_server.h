@@ -58,6 +58,7 @@ class WorkerServer {
     void adopt();
     void adopt(const AttemptFacts& facts);
     void adopt_broken(AttemptFacts facts);
+    void reopen_broken(const AttemptRef& attempt, const Result<AttemptFacts>& facts);
     void dispatch(CoreEvent event);
     void perform(Action& action);
     void result(CoreEvent event) { events_.push_back(std::move(event)); }
@@ -68,9 +69,11 @@ class WorkerServer {
     void act(SendHeartbeat& action);
     void act(SendReports& action);
     void act(SendGoodbye& action);
+    void act(RecordSeen& action);
     void act(AcceptAssignment& action);
     void act(TakeClaim& action);
     void act(RecordStop& action);
+    void act(RecordLimits& action);
     void act(RecordEnd& action);
     void act(RecordOutcome& action);
     void act(RecordReported& action);

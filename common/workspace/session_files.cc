@@ -19,6 +19,8 @@ constexpr mode_t kFileMode = 0644;
 constexpr std::size_t kStateMax = 4u << 20;
 // How far back session.log is read to see which lines are there already.
 constexpr std::size_t kLogTailMax = 64u << 10;
+constexpr std::string_view kStartedLine = "Status: CREATED → RUNNING";
+constexpr std::string_view kReturnedLine = "Status: RUNNING → CREATED (retrying)";
 
 bool is_folder(const std::string& path) {
     struct stat status {};
@@ -187,30 +189,36 @@ Status write_end(const ProjectPaths& project, const SessionView& outcome, Sessio
     return write_state(project, outcome, /*tmux_active=*/false, now);
 }
 
+// No time in the line that is looked for: a return has none of its own.
+Status write_returned(const ProjectPaths& project, const SessionView& session, SessionStatus before,
+                      WallTime now) {
+    const std::string folder = project.workspace(session.id);
+    const Result<std::string> log = io::read_file(log_path(folder), kStateMax);
+    const std::size_t returned = log.ok() ? log->rfind(kReturnedLine) : std::string::npos;
+    const std::size_t started = log.ok() ? log->rfind(kStartedLine) : std::string::npos;
+    const bool logged =
+        returned != std::string::npos && (started == std::string::npos || started < returned);
+    if (!logged && is_folder(folder)) {
+        std::string lines;
+        if (session.exit_code) {
+            const LogWord level = *session.exit_code == 0 ? LogWord::info : LogWord::error;
+            lines += log_line(now, level, "Exit code: " + std::to_string(*session.exit_code));
+        }
+        if (!session.reason.empty())
+            lines += log_line(now, LogWord::warn, "Reason: " + session.reason);
+        if (before == SessionStatus::running) lines += log_line(now, LogWord::info, kReturnedLine);
+        if (Status wrote = unless_missing(folder, append_line(log_path(folder), lines)); !wrote)
+            return wrote;
+    }
+    return write_state(project, session, /*tmux_active=*/false, now);
+}
+
 Result<std::string> read_state(const ProjectPaths& project, const SessionId& id) {
     Result<std::string> standing = io::read_file(state_path(project.workspace(id)), kStateMax);
     if (standing.ok()) return standing;
     Result<std::string> archived = io::read_file(state_path(project.archived(id)), kStateMax);
     if (archived.ok()) return archived;
     return standing;
-}
-
-Status begin_attempt(const ProjectPaths& project, const SessionId& id, std::uint32_t attempt) {
-    const std::string folder = project.workspace(id);
-    if (attempt < 2 || !is_folder(folder)) return Done{};
-    constexpr std::array<std::string_view, 4> kStay = {"prompt.md", "state.json", "session.log",
-                                                       "attempts"};
-    clear_name(folder + "/attempts", S_IFDIR);
-    const std::string earlier = folder + "/attempts/" + std::to_string(attempt - 1);
-    if (Status made = io::make_folders(earlier, kFolderMode); !made) return made;
-    for (const std::string& name : io::list_folder(folder)) {
-        if (std::ranges::find(kStay, name) != kStay.end()) continue;
-        const std::string from = folder + "/" + name;
-        const std::string to = earlier + "/" + name;
-        if (::rename(from.c_str(), to.c_str()) != 0 && errno != ENOENT)
-            return io::system_error("cannot move", from);
-    }
-    return Done{};
 }
 
 }  // namespace iw::workspace

@@ -78,6 +78,11 @@ Status write_started(const ProjectPaths& project, const SessionView& session, Wa
 Status write_end(const ProjectPaths& project, const SessionView& outcome, SessionStatus before,
                  WallTime now);
 
+// An attempt is over and another one follows: `session` shows CREATED. What the attempt left stays
+// until the next one begins. Idempotent.
+Status write_returned(const ProjectPaths& project, const SessionView& session, SessionStatus before,
+                      WallTime now);
+
 // state.json as it stands in sessions/ or the archive (folder or, not unpacked, nothing for a tar).
 Result<std::string> read_state(const ProjectPaths& project, const SessionId& id);
 // A view made from a state.json, for sessions that no broker knows any more.
@@ -101,8 +106,12 @@ struct ResultFile {
 };
 Result<std::optional<ResultFile>> read_result(const std::string& workspace);
 
-// Before attempt n > 1: what attempt n-1 left moves to attempts/<n-1>/ (prompt.md, state.json and
-// session.log stay), so that each attempt starts without a result.json.
+// Before attempt n > 1: what is left of earlier ones moves to attempts/<n-1>/ (prompt.md,
+// state.json, session.log and attempts/ stay), so that each attempt starts without a result.json.
+// By renames only, synced; may be repeated after a crash at any point. Nothing is overwritten: a
+// name that is taken there gets ".2", ".3" ... Links are moved, never followed. conflict: the
+// workspace is missing, or was moved away meanwhile (with everything in it); create() it and begin
+// again. What attempts/ holds goes on counting for the session's disk limit.
 Status begin_attempt(const ProjectPaths& project, const SessionId& id, std::uint32_t attempt);
 
 // Ids of the folders in sessions/, sorted.

@@ -22,6 +22,8 @@ constexpr const char* kPlan = "launch.json";
 constexpr const char* kStart = "start";
 constexpr const char* kProcess = "process.json";
 constexpr const char* kStop = "stop.json";
+constexpr const char* kLimits = "limits.json";
+constexpr const char* kJudged = "judged.json";
 constexpr const char* kExit = "exit.json";
 constexpr const char* kLogDone = "log.json";
 constexpr const char* kOutcome = "outcome.json";
@@ -81,6 +83,8 @@ AttemptFacts read_facts(const AttemptRef& attempt, const std::string& folder) {
     fill(facts, facts.outcome, front + kOutcome, parse_outcome);
     // Without it a report is repeated, which costs nothing: no reason to distrust the rest.
     facts.reported = only_value(read_record(front + kReported, parse_number)).value_or(0);
+    // Without it the assignment's timeout counts, and the broker sends the change again.
+    facts.timeout = only_value(read_record(front + kLimits, parse_limits));
     facts.log_done = io::exists(front + kLogDone);
     facts.closed = io::exists(front + kClosed);
     if (claim) {
@@ -114,6 +118,11 @@ std::string AttemptStore::folder(const AttemptRef& attempt) const {
 }
 
 Result<std::vector<AttemptFacts>> AttemptStore::load_all() const {
+    // A worker that died between making a folder and syncing its name has left one that a power cut
+    // would still take away, with all that is synced in it from now on.
+    if (Status kept = io::make_durable_folders(attempts_folder_, kFolderMode); !kept)
+        return kept.error();
+    if (Status synced = io::sync_folder(attempts_folder_); !synced) return synced.error();
     std::vector<AttemptFacts> all;
     for (const std::string& entry : io::list_folder(attempts_folder_)) {
         const std::optional<AttemptRef> attempt = parse_name(entry);
@@ -204,6 +213,10 @@ Status AttemptStore::write_stop(const AttemptRef& attempt, const StopRecord& rec
     return wrote;
 }
 
+Status AttemptStore::write_limits(const AttemptRef& attempt, Duration timeout) {
+    return write_record(folder(attempt) + "/" + kLimits, limits_json(timeout));
+}
+
 Status AttemptStore::write_exit(const AttemptRef& attempt, const ExitRecord& record) {
     return io::write_file_new(folder(attempt) + "/" + kExit, to_json(record), kFileMode,
                               io::Sync::file_and_folder);
@@ -212,6 +225,12 @@ Status AttemptStore::write_exit(const AttemptRef& attempt, const ExitRecord& rec
 Status AttemptStore::write_log_done(const AttemptRef& attempt, std::uint64_t bytes_seen,
                                     std::uint64_t bytes_kept) {
     return write_record(folder(attempt) + "/" + kLogDone, log_done_json(bytes_seen, bytes_kept));
+}
+
+// Of use only after a restore: a sync for every session would cost more than it is worth.
+Status AttemptStore::write_judged(const AttemptRef& attempt, const JudgedRecord& record) {
+    return io::write_file(folder(attempt) + "/" + kJudged, to_json(record), kFileMode,
+                          io::Sync::none);
 }
 
 Status AttemptStore::write_outcome(const AttemptRef& attempt, const SessionView& outcome) {
@@ -257,6 +276,10 @@ std::optional<StopRecord> AttemptStore::read_stop(const AttemptRef& attempt) con
 
 std::optional<ExitRecord> AttemptStore::read_exit(const AttemptRef& attempt) const {
     return only_value(read_record(folder(attempt) + "/" + kExit, parse_exit));
+}
+
+std::optional<JudgedRecord> AttemptStore::read_judged(const AttemptRef& attempt) const {
+    return only_value(read_record(folder(attempt) + "/" + kJudged, parse_judged));
 }
 
 bool AttemptStore::has_log_done(const AttemptRef& attempt) const {

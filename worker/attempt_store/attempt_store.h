@@ -13,8 +13,12 @@
 //                             it first; who does not get it runs nothing
 //   process.json     iexec    pid and start ticks of iexec and agent, once the agent runs
 //   stop.json        worker   a stop, before the first signal
+//   limits.json      worker   another run timeout than the assignment's
 //   exit.json        iexec    how it ended; or worker, when it had to find out itself
 //   log.json         ilogd    bytes seen and kept; written at the end of the terminal's output
+//   judged.json      worker   result and verdict as reported, so that a broker that lost them can
+//   be
+//                             told again after the workspace has moved on; not synced
 //   outcome.json     worker   the broker's outcome of the attempt
 //   reported         worker   highest report number acknowledged
 //   closed           worker   closed report acknowledged: kept 7 days, then removed
@@ -22,6 +26,7 @@
 // iexec and ilogd find the state directory in IW_WORKER_STATE (set for the tmux server), the
 // attempt by name.
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -38,6 +43,10 @@
 
 namespace iw::worker {
 
+// SIGTERM makes iexec look for stop.json. This one is a stop by itself: for the case that the
+// record cannot be written, because the disk is full.
+inline constexpr int kStopSignal = SIGUSR2;
+
 // What iexec runs, made by the worker from profile and assignment. No shell is involved.
 struct LaunchPlan {
     AttemptRef attempt;
@@ -49,6 +58,9 @@ struct LaunchPlan {
     std::string success;  // the word of the rule that judges the end; for the worker alone
     std::uint64_t log_bytes_max = 0;
     Duration stop_grace{0};
+    // On CLOCK_BOOTTIME: a launcher that comes to claim the start after this runs nothing, since
+    // the broker may have taken the worker for gone. Zero: no bound.
+    Timestamp start_by;
 };
 
 // Who holds the start claim.
@@ -56,6 +68,7 @@ enum class Claim { launcher, declined, stopped };
 
 struct ProcessRecord {
     io::ProcessId launcher;
+    io::ProcessId guard;  // the launcher's parent, which ends the agent if the launcher is killed
     io::ProcessId agent;  // also its process group
     std::string boot_id;
     WallTime started_at;
@@ -79,6 +92,17 @@ struct ExitRecord {
     std::uint32_t swept = 0;  // descendants that had to be ended after the agent
 };
 
+// What the worker read of the deliverables and made of them.
+struct JudgedRecord {
+    bool success = false;
+    std::string reason;
+    std::string result_status;
+    std::optional<std::uint64_t> result_size;
+    std::string result_sha256;
+    bool result_inline = false;
+    std::string result;
+};
+
 // Everything that is known of one attempt.
 struct AttemptFacts {
     AttemptRef attempt;
@@ -87,6 +111,7 @@ struct AttemptFacts {
     std::string claim_reason;
     std::optional<ProcessRecord> process;
     std::optional<StopRecord> stop;
+    std::optional<Duration> timeout;  // of limits.json
     std::optional<ExitRecord> exit;
     bool log_done = false;
     std::optional<SessionView> outcome;
@@ -125,10 +150,13 @@ class AttemptStore {
     // Makes the folder of an attempt that is not known yet. An earlier stop stands, and is no
     // error.
     Status write_stop(const AttemptRef& attempt, const StopRecord& record);
+    // Replaces an earlier one.
+    Status write_limits(const AttemptRef& attempt, Duration timeout);
     // conflict when an exit record exists: the first one stands.
     Status write_exit(const AttemptRef& attempt, const ExitRecord& record);
     Status write_log_done(const AttemptRef& attempt, std::uint64_t bytes_seen,
                           std::uint64_t bytes_kept);
+    Status write_judged(const AttemptRef& attempt, const JudgedRecord& record);
     Status write_outcome(const AttemptRef& attempt, const SessionView& outcome);
     Status write_reported(const AttemptRef& attempt, std::uint32_t number);
     Status write_closed(const AttemptRef& attempt);
@@ -138,6 +166,7 @@ class AttemptStore {
     std::optional<ProcessRecord> read_process(const AttemptRef& attempt) const;
     std::optional<StopRecord> read_stop(const AttemptRef& attempt) const;
     std::optional<ExitRecord> read_exit(const AttemptRef& attempt) const;
+    std::optional<JudgedRecord> read_judged(const AttemptRef& attempt) const;
     bool has_log_done(const AttemptRef& attempt) const;
 
     // "<session>-<generation>-<attempt>" back to its parts; nothing for other text.

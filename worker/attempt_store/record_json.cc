@@ -197,7 +197,8 @@ std::string to_json(const LaunchPlan& plan) {
                      {"stdin_file", from_bytes(plan.stdin_file)},
                      {"success", plan.success},
                      {"log_bytes_max", plan.log_bytes_max},
-                     {"stop_grace_ms", plan.stop_grace.count()}});
+                     {"stop_grace_ms", plan.stop_grace.count()},
+                     {"start_by_ms", plan.start_by.time_since_epoch().count()}});
 }
 
 Result<LaunchPlan> parse_plan(std::string_view text) {
@@ -216,6 +217,7 @@ Result<LaunchPlan> parse_plan(std::string_view text) {
         plan.success = json.value("success", "");
         plan.log_bytes_max = json.at("log_bytes_max").get<std::uint64_t>();
         plan.stop_grace = Duration(json.at("stop_grace_ms").get<std::int64_t>());
+        plan.start_by = Timestamp(Duration(json.value("start_by_ms", std::int64_t{0})));
         return plan;
     });
 }
@@ -236,6 +238,7 @@ Result<ClaimRecord> parse_claim(std::string_view text) {
 
 std::string to_json(const ProcessRecord& record) {
     return dump(Json{{"launcher", process_json(record.launcher)},
+                     {"guard", process_json(record.guard)},
                      {"agent", process_json(record.agent)},
                      {"boot_id", record.boot_id},
                      {"started_at_ms", to_ms(record.started_at)}});
@@ -243,7 +246,10 @@ std::string to_json(const ProcessRecord& record) {
 
 Result<ProcessRecord> parse_process(std::string_view text) {
     return parse<ProcessRecord>(text, [](const Json& json) {
+        // Launchers of earlier versions had no guard.
+        const bool guarded = json.contains("guard");
         return ProcessRecord{.launcher = read_process(json.at("launcher")),
+                             .guard = guarded ? read_process(json.at("guard")) : io::ProcessId{},
                              .agent = read_process(json.at("agent")),
                              .boot_id = read_text(json, "boot_id"),
                              .started_at = read_time(json, "started_at_ms")};
@@ -287,6 +293,42 @@ Result<ExitRecord> parse_exit(std::string_view text) {
         record.started_at = read_optional_time(json, "started_at_ms");
         record.ended_at = read_time(json, "ended_at_ms");
         record.swept = json.at("swept").get<std::uint32_t>();
+        return record;
+    });
+}
+
+std::string limits_json(Duration timeout) {
+    return dump(Json{{"timeout_ms", timeout.count()}});
+}
+
+Result<Duration> parse_limits(std::string_view text) {
+    return parse<Duration>(
+        text, [](const Json& json) { return Duration(json.at("timeout_ms").get<std::int64_t>()); });
+}
+
+// ---- Verdict
+// -------------------------------------------------------------------------------------------
+
+std::string to_json(const JudgedRecord& record) {
+    return dump(Json{{"success", record.success},
+                     {"reason", record.reason},
+                     {"result_status", record.result_status},
+                     {"result_size", optional_json(record.result_size)},
+                     {"result_sha256", record.result_sha256},
+                     {"result_inline", record.result_inline},
+                     {"result", from_bytes(record.result)}});
+}
+
+Result<JudgedRecord> parse_judged(std::string_view text) {
+    return parse<JudgedRecord>(text, [](const Json& json) {
+        JudgedRecord record;
+        record.success = json.at("success").get<bool>();
+        record.reason = read_text(json, "reason");
+        record.result_status = read_text(json, "result_status");
+        record.result_size = read_optional<std::uint64_t>(json, "result_size");
+        record.result_sha256 = read_text(json, "result_sha256");
+        record.result_inline = json.at("result_inline").get<bool>();
+        record.result = to_bytes(json.at("result"));
         return record;
     });
 }

@@ -25,6 +25,8 @@ std::string to_json(const ProcessRecord& record);
 std::string to_json(const StopRecord& record);
 std::string to_json(const ExitRecord& record);
 std::string to_json(const SessionView& outcome);
+std::string to_json(const JudgedRecord& record);
+std::string limits_json(Duration timeout);
 std::string log_done_json(std::uint64_t bytes_seen, std::uint64_t bytes_kept);
 
 Result<Assignment> parse_assignment(std::string_view text);
@@ -33,6 +35,8 @@ Result<ClaimRecord> parse_claim(std::string_view text);
 Result<ProcessRecord> parse_process(std::string_view text);
 Result<StopRecord> parse_stop(std::string_view text);
 Result<ExitRecord> parse_exit(std::string_view text);
+Result<JudgedRecord> parse_judged(std::string_view text);
+Result<Duration> parse_limits(std::string_view text);
 Result<SessionView> parse_outcome(std::string_view text);
 
 }  // namespace iw::worker

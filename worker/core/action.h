@@ -29,6 +29,10 @@ struct SendReports {
     std::vector<Report> reports;
 };
 struct SendGoodbye {};
+// Keep what the broker is known to have had, synced, before the actions that follow.
+struct RecordSeen {
+    SeenHead seen;
+};
 
 // ---- Attempt folder ----------------------------------------------------------------------------
 
@@ -46,6 +50,11 @@ struct TakeClaim {
 struct RecordStop {
     AttemptRef attempt;
     StopFact stop;
+};
+// Another run timeout, synced before it counts. -> LimitsRecordedEvent
+struct RecordLimits {
+    AttemptRef attempt;
+    Duration timeout{0};
 };
 // The worker's own exit record. -> SeenEvent (whatever record stands then), or WrittenEvent with an
 // error
@@ -69,7 +78,8 @@ struct RecordClosed {
 struct ForgetAttempt {
     AttemptRef attempt;
 };
-// Read a closed attempt again, to answer for it. -> RestoredEvent with reported 0 and not closed
+// Read a closed attempt again, to report its end once more. -> RestoredEvent, not closed, without
+// outcome, and only its start reported
 struct ReopenAttempt {
     AttemptRef attempt;
 };
@@ -80,6 +90,8 @@ struct ReopenAttempt {
 struct Launch {
     Assignment assignment;  // without its prompt: that stands in the attempt's folder
     SessionView view;
+    // On the core's clock: what has not claimed the start by then must not run any more.
+    Timestamp start_by;
 };
 // -> SessionCheckedEvent
 struct CheckSession {
@@ -88,10 +100,11 @@ struct CheckSession {
 struct KillSession {
     AttemptRef attempt;
 };
-// SIGTERM asks the launcher to stop its agent; SIGKILL ends a launcher that does not answer.
+// Asks the launcher to stop its agent, or ends a launcher that does not answer.
 struct SignalLauncher {
     AttemptRef attempt;
     bool kill = false;
+    bool recorded = true;  // false: the stop could not be written down, so the signal has to do
 };
 // The processes of an attempt without a launcher. -> TreeEvent
 enum class TreeSignal { term, kill, look };
@@ -117,7 +130,8 @@ struct Judge {
     AgentName agent;
     EndFact end;
 };
-// Last lines of the logs, final state.json. -> WrittenEvent(final_files)
+// Last lines of the logs, final state.json; of an outcome that shows CREATED, that another attempt
+// follows. -> WrittenEvent(final_files)
 struct WriteFinal {
     AttemptRef attempt;
     SessionView outcome;
@@ -139,10 +153,11 @@ struct Transition {
 };
 
 using Action =
-    std::variant<SendHello, Reconnect, SendHeartbeat, SendReports, SendGoodbye, AcceptAssignment,
-                 TakeClaim, RecordStop, RecordEnd, RecordOutcome, RecordReported, RecordClosed,
-                 ForgetAttempt, ReopenAttempt, Launch, CheckSession, KillSession, SignalLauncher,
-                 SignalTree, MeasureDisk, WriteStarted, Judge, WriteFinal, NoteSession, Transition>;
+    std::variant<SendHello, Reconnect, SendHeartbeat, SendReports, SendGoodbye, RecordSeen,
+                 AcceptAssignment, TakeClaim, RecordStop, RecordLimits, RecordEnd, RecordOutcome,
+                 RecordReported, RecordClosed, ForgetAttempt, ReopenAttempt, Launch, CheckSession,
+                 KillSession, SignalLauncher, SignalTree, MeasureDisk, WriteStarted, Judge,
+                 WriteFinal, NoteSession, Transition>;
 using Actions = std::vector<Action>;
 
 }  // namespace iw::worker

@@ -24,6 +24,10 @@ void WorkerCore::State::advance(Attempt& attempt) {
         return;
     }
     if (attempt.facts.end) return advance_ended(attempt);
+    if (attempt.timeout_wish == attempt.timeout()) attempt.timeout_wish.reset();
+    if (attempt.timeout_wish) {
+        return start_action(attempt, RecordLimits{attempt.facts.attempt, *attempt.timeout_wish});
+    }
     switch (attempt.facts.holder) {
         case StartHolder::nobody:
             return advance_unclaimed(attempt);
@@ -75,15 +79,14 @@ void WorkerCore::State::advance_unclaimed(Attempt& attempt) {
         }
         return;
     }
-    if (!may_start()) return make_dormant(attempt);
-    // Both would be called iw-<session>; the older attempt is stopped before long.
-    if (sibling_holds_session(attempt)) {
+    if (!may_start(now_.steady)) return make_dormant(attempt);
+    if (sibling_is_in_the_way(attempt)) {
         attempt.wake = now_.steady + Duration{1'000};
         return;
     }
     IW_CHECK(attempt.facts.assignment.has_value());
     attempt.launched = true;  // also if it fails: tmux may have begun
-    start_action(attempt, Launch{*attempt.facts.assignment, view_of(attempt)});
+    start_action(attempt, Launch{*attempt.facts.assignment, view_of(attempt), link_.fresh_until()});
 }
 
 bool WorkerCore::State::check_session(Attempt& attempt) {
@@ -97,6 +100,27 @@ bool WorkerCore::State::sibling_holds_session(const Attempt& attempt) const {
     for (auto it = live_.lower_bound(AttemptRef{id, {}}); it != live_.end(); ++it) {
         if (it->first.session != id) return false;
         if (it->first != attempt.facts.attempt && it->second.holds_session()) return true;
+    }
+    return false;
+}
+
+// Both would be called iw-<session>, or the older one has still to write into the workspace that
+// another attempt follows; it is over before long.
+bool WorkerCore::State::sibling_is_in_the_way(const Attempt& attempt) const {
+    if (sibling_holds_session(attempt)) return true;
+    const SessionId& id = attempt.facts.attempt.session;
+    for (auto it = live_.lower_bound(AttemptRef{id, {}}); it != live_.end(); ++it) {
+        if (it->first.session != id) return false;
+        if (it->first != attempt.facts.attempt && it->second.returns()) return true;
+    }
+    return false;
+}
+
+bool WorkerCore::State::is_followed(const Attempt& attempt) const {
+    const SessionId& id = attempt.facts.attempt.session;
+    for (auto it = live_.upper_bound(attempt.facts.attempt); it != live_.end(); ++it) {
+        if (it->first.session != id) return false;
+        if (it->second.launched || !it->second.unclaimed()) return true;
     }
     return false;
 }
@@ -139,52 +163,68 @@ void WorkerCore::State::advance_claimed(Attempt& attempt) {
     if (attempt.facts.outcome && !attempt.facts.stop && !attempt.stop_wish) {
         attempt.stop_wish = StopFact{.cause = Detail::killed, .reason = "the session has ended"};
     }
-    if (attempt.stop_wish && !attempt.facts.stop) {
+    const bool to_record = attempt.stop_wish && !attempt.facts.stop;
+    if (to_record && now_.steady >= attempt.stop_again) {
         return start_action(attempt, RecordStop{ref, *attempt.stop_wish});
     }
     if (attempt.launcher_gone) return advance_tree(attempt);
-    if (attempt.facts.started_at) return advance_running(attempt);
-    if (!check_session(attempt)) attempt.wake = attempt.next_check;
+    if (attempt.stopping()) return advance_stopping(attempt);
+    if (note_timeout(attempt)) return start_action(attempt, RecordStop{ref, *attempt.stop_wish});
+    advance_running(attempt);
+}
+
+std::optional<Timestamp> WorkerCore::State::times_out_at(const Attempt& attempt) const {
+    const Duration timeout = attempt.timeout();
+    if (timeout <= Duration{0}) return std::nullopt;
+    return attempt.started + timeout;
+}
+
+bool WorkerCore::State::note_timeout(Attempt& attempt) {
+    const std::optional<Timestamp> end = times_out_at(attempt);
+    if (!end || now_.steady < *end) return false;
+    const auto seconds = [](Duration duration) {
+        return std::to_string(duration.count() / 1000) + "s";
+    };
+    const SessionId& id = attempt.facts.attempt.session;
+    const std::string elapsed = seconds(now_.steady - attempt.started);
+    attempt.stop_wish = StopFact{.cause = Detail::timeout, .reason = "Timeout (" + elapsed + ")"};
+    emit(NoteSession{id, NoteLevel::warn,
+                     "Session timeout: " + id.str() + " (" + elapsed + " > " +
+                         seconds(attempt.timeout()) + ")"});
+    return true;
 }
 
 void WorkerCore::State::advance_running(Attempt& attempt) {
-    if (attempt.facts.stop) return advance_stopping(attempt);
-    const AttemptRef& ref = attempt.facts.attempt;
-    const Duration timeout =
-        attempt.facts.assignment ? attempt.facts.assignment->timeout : limits::kRunTimeoutDefault;
-    const bool timed = timeout > Duration{0};
-    if (timed && now_.steady >= attempt.started + timeout) {
-        const auto seconds = [](Duration duration) {
-            return std::to_string(duration.count() / 1000) + "s";
-        };
-        const std::string elapsed = seconds(now_.steady - attempt.started);
-        attempt.stop_wish =
-            StopFact{.cause = Detail::timeout, .reason = "Timeout (" + elapsed + ")"};
-        emit(NoteSession{ref.session, NoteLevel::warn,
-                         "Session timeout: " + ref.session.str() + " (" + elapsed + " > " +
-                             seconds(timeout) + ")"});
-        return start_action(attempt, RecordStop{ref, *attempt.stop_wish});
+    if (!attempt.facts.started_at) {
+        if (check_session(attempt)) return;
+        attempt.wake = attempt.next_check;
+    } else {
+        if (now_.steady >= attempt.next_measure) {
+            attempt.next_measure = now_.steady + config_.disk_interval;
+            emit(MeasureDisk{attempt.facts.attempt});
+        }
+        attempt.wake = attempt.next_measure;
     }
-    if (now_.steady >= attempt.next_measure) {
-        attempt.next_measure = now_.steady + config_.disk_interval;
-        emit(MeasureDisk{ref});
-    }
-    attempt.wake =
-        timed ? std::min(attempt.started + timeout, attempt.next_measure) : attempt.next_measure;
+    if (const auto end = times_out_at(attempt)) attempt.wake = std::min(*attempt.wake, *end);
 }
 
 void WorkerCore::State::advance_stopping(Attempt& attempt) {
-    IW_CHECK(attempt.facts.stop && !attempt.launcher_gone);
+    IW_CHECK(attempt.stopping() && !attempt.launcher_gone);
     const AttemptRef& ref = attempt.facts.attempt;
+    const bool recorded = attempt.facts.stop.has_value();
     if (!attempt.signalled) {
         attempt.signalled = true;
         attempt.kill_launcher_at = now_.steady + config_.stop_grace + kLauncherPatience;
-        emit(SignalLauncher{.attempt = ref, .kill = false});
+        emit(SignalLauncher{.attempt = ref, .kill = false, .recorded = recorded});
     } else if (now_.steady >= attempt.kill_launcher_at) {
         attempt.kill_launcher_at = now_.steady + kLauncherPatience;
-        emit(SignalLauncher{.attempt = ref, .kill = true});
+        emit(SignalLauncher{.attempt = ref, .kill = true, .recorded = recorded});
     }
+    // Of a launcher that has not said whom it runs, only tmux tells that it is gone.
+    if (!attempt.facts.started_at && check_session(attempt)) return;
     attempt.wake = attempt.kill_launcher_at;
+    if (!attempt.facts.started_at) attempt.wake = std::min(*attempt.wake, attempt.next_check);
+    if (!recorded) attempt.wake = std::min(*attempt.wake, attempt.stop_again);
 }
 
 void WorkerCore::State::advance_tree(Attempt& attempt) {
@@ -206,12 +246,14 @@ void WorkerCore::State::advance_tree(Attempt& attempt) {
 }
 
 EndFact WorkerCore::State::lost_end(const Attempt& attempt, const std::string& evidence) const {
-    const bool stopped = attempt.facts.stop.has_value();
+    const bool stopped = attempt.stopping();
+    const std::optional<StopFact>& stop =
+        attempt.facts.stop ? attempt.facts.stop : attempt.stop_wish;
+    IW_CHECK(!stopped || stop);
     return EndFact{.cause = stopped ? EndCause::stopped : EndCause::lost,
                    .exit_code = std::nullopt,
                    .stop_sent = stopped,
-                   .reason = stopped ? attempt.facts.stop->reason
-                                     : "its launcher ended without an exit record",
+                   .reason = stopped ? stop->reason : "its launcher ended without an exit record",
                    .evidence = evidence,
                    .started_at = attempt.facts.started_at,
                    .ended_at = now_.wall};
@@ -240,11 +282,18 @@ void WorkerCore::State::advance_ended(Attempt& attempt) {
         }
         kill_session(attempt);
     }
-    if (attempt.superseded) return close_locally(attempt);
+    const bool told = facts.reported >= 2 || facts.holder == StartHolder::declined;
+    if (attempt.superseded && told) return close_locally(attempt);
     if (facts.outcome) {
+        if (attempt.final_written && attempt.returns()) return close_locally(attempt);
         if (attempt.final_written) return;
-        const SessionStatus before =
-            facts.outcome->started_at ? SessionStatus::running : SessionStatus::created;
+        // What a later attempt shows in the workspace is newer than this return.
+        if (attempt.returns() && is_followed(attempt)) {
+            attempt.final_written = true;
+            return close_locally(attempt);
+        }
+        const bool was_running = facts.started_at || facts.outcome->started_at;
+        const SessionStatus before = was_running ? SessionStatus::running : SessionStatus::created;
         return start_action(attempt, WriteFinal{ref, *facts.outcome, before});
     }
     if (attempt.deliverables) return;

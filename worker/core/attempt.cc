@@ -42,6 +42,11 @@ bool Attempt::holds_session() const {
     return !session_killed && (launched || facts.holder == StartHolder::launcher);
 }
 
+Duration Attempt::timeout() const {
+    if (facts.timeout) return *facts.timeout;
+    return facts.assignment ? facts.assignment->timeout : limits::kRunTimeoutDefault;
+}
+
 void Attempt::fail(Timestamp now) {
     retry_pause = next_pause(retry_pause, kRetryFirst, kRetryLast);
     retry_at = now + retry_pause;
@@ -66,8 +71,11 @@ AttemptPhase phase_of(const Attempt& attempt) {
 bool report_due(const Attempt& attempt, std::uint32_t number) {
     IW_CHECK(number >= 1 && number <= 3);
     const AttemptSnapshot& facts = attempt.facts;
-    if (facts.reported >= number || attempt.superseded) return false;
-    if (number == 3) return facts.outcome && attempt.final_written;
+    if (facts.reported >= number) return false;
+    // Of a superseded attempt its end is still told, for the record; of a returned one no more.
+    if (number == 3) {
+        return !attempt.superseded && !attempt.returns() && facts.outcome && attempt.final_written;
+    }
     if (facts.outcome) return false;
     if (number == 2) return facts.end && attempt.deliverables;
     if (facts.started_at) return attempt.started_written;
@@ -84,8 +92,10 @@ EndedReport ended_report(const Attempt& attempt, Duration clock_offset,
     report.exit_code = end.exit_code;
     // Which came first decides: a stop that was sent before the end makes it a stop, whatever the
     // exit code.
-    if (end.stop_sent && attempt.facts.stop) {
-        const StopFact& stop = *attempt.facts.stop;
+    const std::optional<StopFact>& known =
+        attempt.facts.stop ? attempt.facts.stop : attempt.stop_wish;
+    if (end.stop_sent && known) {
+        const StopFact& stop = *known;
         const bool disk = stop.cause == Detail::disk_limit;
         report.cause = disk ? EndCause::disk_limit : EndCause::stopped;
         report.stop_cause = disk ? Detail::killed : stop.cause;

@@ -57,14 +57,19 @@ struct Attempt {
     std::optional<std::string> decline;      // this worker cannot: the reason
     std::optional<std::string> agent_fault;  // nobody can: the reason
     std::optional<StopFact> stop_wish;       // not recorded yet
+    std::optional<Duration> timeout_wish;    // not recorded yet
 
-    // While it runs.
+    // While it runs. Until the launcher says when the agent started, `started` is when the claim
+    // was seen.
     bool started_written = false;
     bool launcher_gone = false;
     bool other_boot = false;
     Timestamp started;
     Timestamp next_measure;
     bool disk_warned = false;
+    bool stop_unrecorded = false;  // a stop must work on a full disk, too
+    Timestamp stop_again;
+    Duration stop_pause{0};
     bool signalled = false;
     Timestamp kill_launcher_at;
 
@@ -85,6 +90,14 @@ struct Attempt {
 
     bool unclaimed() const { return facts.holder == StartHolder::nobody; }
     bool holds_session() const;
+    // The stop is to be carried out, on record or not.
+    bool stopping() const { return facts.stop.has_value() || stop_unrecorded; }
+    // What the worker enforces; zero: none.
+    Duration timeout() const;
+    // The broker's outcome says that another attempt follows.
+    bool returns() const {
+        return facts.outcome && facts.outcome->status == SessionStatus::created;
+    }
     void fail(Timestamp now);
     void succeed();
 };

@@ -28,7 +28,8 @@ struct ForeignEnd {
 
 class WorkerCore::State {
   public:
-    explicit State(CoreConfig config) : config_(std::move(config)) {}
+    explicit State(CoreConfig config)
+        : config_(std::move(config)), seen_(config_.seen), seen_recorded_(config_.seen) {}
 
     Actions step(Now now, CoreEvent event);
     std::optional<Timestamp> next_deadline() const;
@@ -36,6 +37,9 @@ class WorkerCore::State {
     const Link& link() const { return link_; }
     bool is_known(const AttemptRef& ref) const {
         return live_.contains(ref) || closed_.contains(ref);
+    }
+    bool may_start(Timestamp now) const {
+        return link_.fresh(now) && !shutting_down_ && read_only_.empty();
     }
     std::optional<SessionView> view(const AttemptRef& ref, Now now) const;
     std::vector<AttemptState> inventory() const;
@@ -59,6 +63,8 @@ class WorkerCore::State {
     void on(AssignEvent event);
     void on(StopEvent event);
     void on(CloseEvent event);
+    void on(LimitsEvent event);
+    void on(ReadOnlyEvent event);
     void on(HeardEvent);
     void on(NotSentEvent);
     // Results (results.cc).
@@ -66,6 +72,7 @@ class WorkerCore::State {
     void on(LaunchedEvent event);
     void on(ClaimedEvent event);
     void on(StopRecordedEvent event);
+    void on(LimitsRecordedEvent event);
     void on(SessionCheckedEvent event);
     void on(TreeEvent event);
     void on(WrittenEvent event);
@@ -79,8 +86,15 @@ class WorkerCore::State {
     void close(Outcome outcome);
     void take_ack(ReportAck ack);
     void take_bad_ack(Attempt& attempt, const ReportAck& ack);
+    void change_limit(const LimitChange& change);
     void merge(Attempt& attempt, AttemptSnapshot snapshot);
-    void supersede(Attempt& attempt);
+    void supersede(Attempt& attempt, const std::string& why);
+    void reopen(const AttemptRef& ref);
+    void see(Seq seq);
+    void record_seen();
+    void writable_again();
+    void list_closed(HeartbeatRequest& heartbeat);
+    void closed_listed();
     void note_disk(Attempt& attempt, std::uint64_t bytes);
 
     // What the facts of an attempt ask for next (advance.cc).
@@ -94,6 +108,8 @@ class WorkerCore::State {
     void advance_ended(Attempt& attempt);
     void advance_foreign(const AttemptRef& ref, ForeignEnd& end);
     bool check_session(Attempt& attempt);
+    bool note_timeout(Attempt& attempt);
+    std::optional<Timestamp> times_out_at(const Attempt& attempt) const;
     void begin_stop(Attempt& attempt);
     void record_end(Attempt& attempt, EndFact end);
     EndFact lost_end(const Attempt& attempt, const std::string& evidence) const;
@@ -101,7 +117,8 @@ class WorkerCore::State {
     void kill_session(Attempt& attempt);
     void close_locally(Attempt& attempt);
     bool sibling_holds_session(const Attempt& attempt) const;
-    bool may_start() const { return link_.fresh(now_.steady) && !shutting_down_; }
+    bool sibling_is_in_the_way(const Attempt& attempt) const;
+    bool is_followed(const Attempt& attempt) const;
 
     void check_invariants() const;  // invariants.cc
     void check_invariants_of(const AttemptRef& ref, const Attempt& attempt) const;
@@ -135,6 +152,20 @@ class WorkerCore::State {
     std::map<AttemptRef, Timestamp> closed_;  // when to forget
     std::set<std::pair<Timestamp, AttemptRef>> forget_;
     std::map<AttemptRef, ForeignEnd> foreign_;
+
+    std::string refused_;    // why the last hello was, so that it is said once
+    std::string read_only_;  // why the broker takes nothing; empty: it does
+    // The newest record that the broker was seen to have, and how far that is on disk.
+    std::optional<SeenHead> seen_;
+    std::optional<SeenHead> seen_recorded_;
+    Timestamp seen_recorded_at_;
+    // While the broker was restored, closed attempts are listed in pages. The next page begins
+    // behind `closed_next_`; a page counts once its heartbeat is answered.
+    bool restored_ = false;
+    bool closed_all_ = false;  // over this connection every one has been listed
+    std::optional<AttemptRef> closed_next_;
+    std::optional<AttemptRef> closed_sent_;  // last of the page under way; none: no page is
+    bool closed_sent_end_ = false;
 
     // Of the step under way.
     Now now_;

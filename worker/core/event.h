@@ -43,6 +43,10 @@ struct AttemptSnapshot {
     StartHolder holder = StartHolder::nobody;
     std::string holder_reason;
     std::optional<WallTime> started_at;  // the agent runs or ran; this machine's wall clock
+    // The same on the core's own clock, where the machine can tell: no step of the wall clock then
+    // moves the run time.
+    std::optional<Timestamp> started;
+    std::optional<Duration> timeout;  // as changed last; none: as assigned
     std::optional<StopFact> stop;
     std::optional<EndFact> end;
     bool log_done = false;
@@ -115,6 +119,13 @@ struct StopEvent {
 struct CloseEvent {
     std::vector<Outcome> outcomes;
 };
+struct LimitsEvent {
+    std::vector<LimitChange> limits;
+};
+// A heartbeat or reports were answered READ_ONLY: the broker lives and takes nothing.
+struct ReadOnlyEvent {
+    std::string reason;
+};
 // Any other message: it says that the broker lives.
 struct HeardEvent {};
 // A message could not be handed to the transport: nobody is connected.
@@ -128,6 +139,7 @@ struct AcceptedEvent {
 };
 enum class LaunchOutcome {
     launched,        // a tmux session exists and will try to claim the start
+    withheld,        // it took so long that nothing may be started any more; nothing was
     platform_fault,  // this worker could not; another one may
     agent_fault,     // the session cannot be started anywhere
 };
@@ -144,6 +156,11 @@ struct ClaimedEvent {
 };
 struct StopRecordedEvent {
     AttemptRef attempt;
+    std::optional<Error> error;
+};
+struct LimitsRecordedEvent {
+    AttemptRef attempt;
+    Duration timeout{0};  // as asked for
     std::optional<Error> error;
 };
 // unknown: tmux could not be asked, which is never taken for absent.
@@ -185,8 +202,9 @@ struct DiskEvent {
 using CoreEvent =
     std::variant<RestoredEvent, SeenEvent, LauncherGoneEvent, OfferEvent, ShutdownEvent, TickEvent,
                  WelcomeEvent, RefusedEvent, NoSessionEvent, HeartbeatAnsweredEvent, AcksEvent,
-                 ReportsRefusedEvent, AssignEvent, StopEvent, CloseEvent, HeardEvent, NotSentEvent,
-                 AcceptedEvent, LaunchedEvent, ClaimedEvent, StopRecordedEvent, SessionCheckedEvent,
+                 ReportsRefusedEvent, AssignEvent, StopEvent, CloseEvent, LimitsEvent,
+                 ReadOnlyEvent, HeardEvent, NotSentEvent, AcceptedEvent, LaunchedEvent,
+                 ClaimedEvent, StopRecordedEvent, LimitsRecordedEvent, SessionCheckedEvent,
                  TreeEvent, WrittenEvent, JudgedEvent, DiskEvent>;
 
 }  // namespace iw::worker

@@ -75,19 +75,21 @@ void WorkerCore::State::send_hello() {
                                .slots = config_.slots,
                                .agents = config_.agents,
                                .labels = config_.labels,
-                               .inventory = inventory()}});
+                               .inventory = inventory(),
+                               .seen = seen_}});
 }
 
 void WorkerCore::State::send_heartbeat() {
     link_.heartbeat_sent(now_.steady);
     HeartbeatRequest heartbeat{
-        .attempts = inventory(), .agents = std::nullopt, .slots = std::nullopt};
+        .attempts = inventory(), .agents = {}, .slots = {}, .closed = {}, .closed_all = false};
     // Repeated until an answer shows that it arrived.
     if (offer_known_ != offer_) {
         heartbeat.agents = config_.agents;
         heartbeat.slots = config_.slots;
     }
     offer_sent_ = offer_;
+    list_closed(heartbeat);
     emit(SendHeartbeat{std::move(heartbeat)});
 }
 
@@ -95,6 +97,18 @@ void WorkerCore::State::on(WelcomeEvent event) {
     const bool first = !link_.up();
     link_.welcomed(now_.steady, now_.wall, event.welcome);
     offer_known_ = offer_sent_;
+    refused_.clear();
+    writable_again();
+    restored_ = event.welcome.restored;
+    closed_all_ = false;
+    closed_next_.reset();
+    closed_sent_.reset();
+    if (!seen_ || seen_->epoch != event.welcome.epoch) {
+        // Another epoch counts anew, and what this worker does from here on belongs to it.
+        seen_ = SeenHead{.epoch = event.welcome.epoch, .seq = event.welcome.seq};
+        record_seen();
+    }
+    see(event.welcome.seq);
     if (first) {
         emit(Transition{.subject = "link",
                         .from = "down",
@@ -105,9 +119,78 @@ void WorkerCore::State::on(WelcomeEvent event) {
 
 void WorkerCore::State::on(RefusedEvent event) {
     link_.refused(now_.steady);
-    emit(Transition{
-        .subject = "link", .from = "greeting", .to = "refused", .why = event.error.message});
+    if (refused_ == event.error.message) return;
+    refused_ = event.error.message;
+    emit(Transition{.subject = "link", .from = "greeting", .to = "refused", .why = refused_});
 }
+
+// Nothing is lost by it: what runs goes on, what has ended stays in its folder and is reported
+// once the broker takes reports again.
+void WorkerCore::State::on(ReadOnlyEvent event) {
+    if (!hear()) return;
+    if (read_only_.empty()) {
+        emit(Transition{.subject = "link", .from = "up", .to = "read-only", .why = event.reason});
+    }
+    read_only_ = event.reason.empty() ? "the broker is read-only" : event.reason;
+}
+
+void WorkerCore::State::writable_again() {
+    if (read_only_.empty()) return;
+    read_only_.clear();
+    emit(Transition{.subject = "link", .from = "read-only", .to = "up", .why = ""});
+    for (auto& [ref, attempt] : live_) {
+        for (SendState& sent : attempt.sent)
+            sent.repeat_now();
+    }
+    for (auto& [ref, end] : foreign_)
+        end.sent.repeat_now();
+}
+
+// ---- What the broker had, and what it may have lost --------------------------------------------
+
+void WorkerCore::State::see(Seq seq) {
+    IW_CHECK(seen_.has_value());
+    seen_->seq = std::max(seen_->seq, seq);
+    if (now_.steady - seen_recorded_at_ >= config_.seen_interval) record_seen();
+}
+
+void WorkerCore::State::record_seen() {
+    if (!seen_) return;
+    const bool same = seen_recorded_ && seen_recorded_->epoch == seen_->epoch &&
+                      seen_recorded_->seq == seen_->seq;
+    if (same) return;
+    seen_recorded_ = seen_;
+    seen_recorded_at_ = now_.steady;
+    emit(RecordSeen{*seen_});
+}
+
+void WorkerCore::State::list_closed(HeartbeatRequest& heartbeat) {
+    if (!restored_) return;
+    auto next = closed_next_ ? closed_.upper_bound(*closed_next_) : closed_.begin();
+    closed_sent_ = closed_next_.value_or(AttemptRef{});
+    while (next != closed_.end() && heartbeat.closed.size() < limits::kInventoryMax) {
+        const AttemptRef& ref = next->first;
+        heartbeat.closed.push_back({.session = ref.session,
+                                    .fence = ref.fence,
+                                    .phase = AttemptPhase::closed,
+                                    .timeout = std::nullopt});
+        closed_sent_ = ref;
+        ++next;
+    }
+    closed_sent_end_ = next == closed_.end();
+    heartbeat.closed_all = closed_all_ || closed_sent_end_;
+}
+
+void WorkerCore::State::closed_listed() {
+    if (!restored_ || !closed_sent_) return;
+    closed_next_ = closed_sent_end_ ? std::nullopt : closed_sent_;
+    closed_sent_.reset();
+    closed_all_ = closed_all_ || closed_sent_end_;
+    // The broker holds everything until it has heard them all: the next page at once.
+    if (!closed_all_) link_.heartbeat_soon(now_.steady);
+}
+
+// ---- Answers of the link -----------------------------------------------------------------------
 
 void WorkerCore::State::on(NoSessionEvent) {
     link_.no_session(now_.steady);
@@ -125,15 +208,24 @@ void WorkerCore::State::on(HeartbeatAnsweredEvent event) {
     if (!hear()) return;
     if (to_ms(event.reply.time) > 0) link_.clock(now_.steady, event.reply.time);
     offer_known_ = offer_sent_;
+    writable_again();
+    closed_listed();
+    if (event.reply.restored && !restored_) closed_all_ = false;
+    restored_ = event.reply.restored;
+    if (link_.up()) see(event.reply.seq);
     for (const StopOrder& order : event.reply.stops)
         wish_stop(order);
+    for (const LimitChange& change : event.reply.limits)
+        change_limit(change);
 }
 
 // ---- Assignments, stops, closes ----------------------------------------------------------------
 
 void WorkerCore::State::on(AssignEvent event) {
     // Without a welcome of its own an assignment is from before; the broker sends it again.
-    if (!hear() || !may_start()) return;
+    if (!hear() || !may_start(now_.steady)) return;
+    // On record before anything is done that a broker with less would know nothing of.
+    record_seen();
     for (Assignment& assignment : event.assignments)
         assign(std::move(assignment));
 }
@@ -141,12 +233,7 @@ void WorkerCore::State::on(AssignEvent event) {
 void WorkerCore::State::assign(Assignment assignment) {
     const AttemptRef ref{assignment.session, assignment.fence};
     if (ref.fence.attempt == 0) return;
-    if (closed_.contains(ref)) {
-        forget_.erase({closed_.at(ref), ref});
-        closed_.erase(ref);
-        emit(ReopenAttempt{ref});
-        return;
-    }
+    if (closed_.contains(ref)) return reopen(ref);
     if (Attempt* known = find(ref)) {
         // Started at most once: a known attempt is answered with its state. Only one that was never
         // launched is taken up again.
@@ -171,6 +258,31 @@ void WorkerCore::State::assign(Assignment assignment) {
     start_action(attempt, AcceptAssignment{std::move(assignment)});
 }
 
+// Whoever asks for a closed attempt has lost its end: it is reported once more.
+void WorkerCore::State::reopen(const AttemptRef& ref) {
+    forget_.erase({closed_.at(ref), ref});
+    closed_.erase(ref);
+    emit(ReopenAttempt{ref});
+}
+
+void WorkerCore::State::on(LimitsEvent event) {
+    if (!hear()) return;
+    for (const LimitChange& change : event.limits)
+        change_limit(change);
+}
+
+// Of another attempt than the one that is meant nothing changes; the broker repeats what heartbeats
+// do not confirm.
+void WorkerCore::State::change_limit(const LimitChange& change) {
+    Attempt* attempt = find(AttemptRef{change.session, change.fence});
+    if (attempt == nullptr || !attempt->facts.assignment || change.timeout < Duration{0}) return;
+    const AttemptPhase phase = phase_of(*attempt);
+    if (phase != AttemptPhase::accepted && phase != AttemptPhase::running) return;
+    attempt->timeout_wish.reset();
+    if (attempt->timeout() != change.timeout || attempt->busy)
+        attempt->timeout_wish = change.timeout;
+}
+
 void WorkerCore::State::on(StopEvent event) {
     if (!hear()) return;
     for (const StopOrder& order : event.stops)
@@ -180,12 +292,7 @@ void WorkerCore::State::on(StopEvent event) {
 void WorkerCore::State::wish_stop(const StopOrder& order) {
     const AttemptRef ref{order.session, order.fence};
     if (ref.fence.attempt == 0) return;
-    if (closed_.contains(ref)) {
-        forget_.erase({closed_.at(ref), ref});
-        closed_.erase(ref);
-        emit(ReopenAttempt{ref});
-        return;
-    }
+    if (closed_.contains(ref)) return reopen(ref);
     // An unknown attempt too: its assignment may still be under way, and must find the start taken.
     Attempt& attempt = live_[ref];
     attempt.facts.attempt = ref;
@@ -237,7 +344,7 @@ Report WorkerCore::State::make_report(const Attempt& attempt, std::uint32_t numb
 }
 
 void WorkerCore::State::send_reports() {
-    if (!link_.up()) return;
+    if (!link_.up() || !read_only_.empty()) return;
     SendReports batch;
     std::size_t bytes = 0;
     const auto add = [&](Report report, bool alone) {
@@ -302,6 +409,7 @@ void WorkerCore::State::take_ack(ReportAck ack) {
     }
     if (ack.error) return take_bad_ack(*attempt, ack);
     if (!report_due(*attempt, ack.number)) return;
+    attempt->superseded = false;  // a restored broker may take back what it had adopted
     if (ack.number == 2 && ack.outcome) {
         if (attempt->busy) return;  // repeated later
         start_action(*attempt, RecordOutcome{ref, ack.outcome->session});
@@ -321,14 +429,25 @@ void WorkerCore::State::take_ack(ReportAck ack) {
 void WorkerCore::State::take_bad_ack(Attempt& attempt, const ReportAck& ack) {
     const bool final_word = ack.error->code == ErrorCode::stale_fence ||
                             ack.error->code == ErrorCode::gone ||
-                            (ack.error->code == ErrorCode::conflict && attempt.facts.end);
+                            (ack.error->code == ErrorCode::conflict && attempt.facts.end) ||
+                            (ack.error->code == ErrorCode::not_found && attempt.superseded);
     note(attempt.facts.attempt, "report " + std::to_string(ack.number),
          std::string(name(ack.error->code)), ack.error->message);
     // Anything else may be answered otherwise later; the report stays due.
-    if (final_word) supersede(attempt);
+    if (!final_word || !report_due(attempt, ack.number)) return;
+    attempt.facts.reported = ack.number;
+    supersede(attempt, ack.error->message);
 }
 
-void WorkerCore::State::supersede(Attempt& attempt) {
+// What still runs of it is stopped. Its files stay where they are: in the workspace until a later
+// attempt starts in it, which moves them to attempts/<n>/ like those of any earlier one.
+void WorkerCore::State::supersede(Attempt& attempt, const std::string& why) {
+    if (!attempt.superseded) {
+        const AttemptRef& ref = attempt.facts.attempt;
+        emit(NoteSession{ref.session, NoteLevel::warn,
+                         "Attempt " + std::to_string(ref.fence.attempt) + " of " +
+                             ref.session.str() + " is superseded (" + why + "); its files stay"});
+    }
     attempt.superseded = true;
     const bool may_run = attempt.facts.holder == StartHolder::launcher && !attempt.facts.end;
     if (may_run && !attempt.facts.stop && !attempt.stop_wish) {

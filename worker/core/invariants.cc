@@ -21,6 +21,7 @@ void WorkerCore::State::check_invariants_of(const AttemptRef& ref, const Attempt
     IW_CHECK(!attempt.launched || facts.assignment || facts.holder != StartHolder::nobody);
     // A stop is wished or recorded; a second cause would change the outcome.
     IW_CHECK(!attempt.stop_wish || !facts.stop);
+    IW_CHECK(!attempt.stop_unrecorded || attempt.stop_wish);
     // A result belongs to an end, final files to an outcome.
     IW_CHECK(!attempt.deliverables || facts.end);
     IW_CHECK(!attempt.final_written || facts.outcome);
@@ -37,6 +38,9 @@ void WorkerCore::State::check_invariants() const {
         IW_CHECK(!end.written || !end.busy);
     }
     IW_CHECK(!link_.up() || link_.serial() > 0);
+    // What is on disk never claims more of an epoch than was seen.
+    IW_CHECK(!seen_recorded_ || !seen_ || seen_recorded_->epoch != seen_->epoch ||
+             seen_recorded_->seq <= seen_->seq);
     IW_CHECK(offer_known_ <= offer_ && offer_sent_ <= offer_);
 }
 

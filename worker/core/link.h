@@ -39,6 +39,8 @@ class Link {
     bool closed() const { return state_ == State::closed; }
     // Up, and heard within the unreachable time: only then may an attempt be started.
     bool fresh(Timestamp now) const { return up() && now - heard_at_ <= unreachable_; }
+    // The end of that time, as things stand; meaningful while up.
+    Timestamp fresh_until() const { return heard_at_ + unreachable_; }
     // Counts welcomes; 0 before the first.
     std::uint64_t serial() const { return serial_; }
     WallTime broker_time(Now now) const;

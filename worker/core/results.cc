@@ -11,6 +11,8 @@ namespace {
 
 constexpr Duration kCheckPauseFirst{5'000};
 constexpr Duration kCheckPauseLast{30'000};
+constexpr Duration kStopPauseFirst{1'000};
+constexpr Duration kStopPauseLast{60'000};
 constexpr Duration kTreePauseFirst{100};
 constexpr Duration kTreePauseLast{2'000};
 // A process that outlives this many SIGKILLs is stuck in the kernel; the report says so and goes
@@ -37,6 +39,10 @@ void WorkerCore::State::on(LaunchedEvent event) {
             attempt->launched_at = now_.steady;
             attempt->check_pause = kCheckPauseFirst;
             attempt->next_check = now_.steady + kCheckPauseFirst;
+            return;
+        case LaunchOutcome::withheld:
+            // What comes next follows from the silence that made it so.
+            attempt->launched = false;
             return;
         case LaunchOutcome::platform_fault:
             attempt->decline = event.reason;
@@ -78,13 +84,37 @@ void WorkerCore::State::on(StopRecordedEvent event) {
     Attempt* attempt = find_idle(event.attempt);
     if (attempt == nullptr || !attempt->stop_wish) return;
     if (event.error) {
-        note(event.attempt, "", "", "the stop could not be recorded: " + event.error->message);
-        return attempt->fail(now_.steady);
+        if (!attempt->stop_unrecorded)
+            note(event.attempt, "", "", "the stop could not be recorded: " + event.error->message);
+        // A full disk is often the reason for the stop: it is carried out all the same, and written
+        // down as soon as there is room.
+        attempt->stop_unrecorded = true;
+        attempt->stop_pause = next_pause(attempt->stop_pause, kStopPauseFirst, kStopPauseLast);
+        attempt->stop_again = now_.steady + attempt->stop_pause;
+        return;
     }
-    attempt->succeed();
+    attempt->stop_unrecorded = false;
     note(event.attempt, std::string(name(phase_of(*attempt))), "stopping",
          attempt->stop_wish->reason);
     attempt->facts.stop = std::exchange(attempt->stop_wish, std::nullopt);
+}
+
+void WorkerCore::State::on(LimitsRecordedEvent event) {
+    Attempt* attempt = find_idle(event.attempt);
+    if (attempt == nullptr || !attempt->timeout_wish) return;
+    if (event.error) {
+        // The heartbeats go on stating the old one, so the broker sends the change again.
+        note(event.attempt, "", "", "the timeout could not be recorded: " + event.error->message);
+        attempt->timeout_wish.reset();
+        return;
+    }
+    const auto seconds = [](Duration duration) { return std::to_string(duration.count() / 1000); };
+    emit(NoteSession{event.attempt.session, NoteLevel::info,
+                     "Run timeout of " + event.attempt.session.str() + ": " +
+                         seconds(attempt->timeout()) + "s → " + seconds(event.timeout) + "s"});
+    attempt->facts.timeout = event.timeout;
+    if (*attempt->timeout_wish == event.timeout) attempt->timeout_wish.reset();
+    if (link_.up()) link_.heartbeat_soon(now_.steady);
 }
 
 void WorkerCore::State::on(SessionCheckedEvent event) {

@@ -48,9 +48,10 @@ Actions WorkerCore::State::step(Now now, CoreEvent event) {
 
 std::optional<Timestamp> WorkerCore::State::next_deadline() const {
     std::optional<Timestamp> deadline = link_.deadline();
+    const bool reporting = link_.up() && read_only_.empty();
     for (const auto& [ref, attempt] : live_) {
         if (!attempt.busy) take_earlier(deadline, attempt.wake);
-        for (std::uint32_t number = 1; link_.up() && number <= 3; ++number) {
+        for (std::uint32_t number = 1; reporting && number <= 3; ++number) {
             const SendState& sent = attempt.sent[number - 1];
             if (report_due(attempt, number))
                 take_earlier(deadline, std::max(sent.next_at, sent.refused_until));
@@ -59,7 +60,7 @@ std::optional<Timestamp> WorkerCore::State::next_deadline() const {
     for (const auto& [ref, end] : foreign_) {
         if (end.busy) continue;
         if (!end.written) take_earlier(deadline, end.retry_at);
-        if (end.written && link_.up())
+        if (end.written && reporting)
             take_earlier(deadline, std::max(end.sent.next_at, end.sent.refused_until));
     }
     if (!forget_.empty()) take_earlier(deadline, forget_.begin()->first);
@@ -113,14 +114,17 @@ void WorkerCore::State::merge(Attempt& attempt, AttemptSnapshot snapshot) {
         facts.holder_reason = snapshot.holder_reason;
         attempt.dormant = false;
         attempt.next_check = now_.steady + Duration{5'000};
+        attempt.started = now_.steady;
     }
     if (snapshot.started_at && !facts.started_at) {
         facts.started_at = snapshot.started_at;
         const Duration since = std::max(now_.wall - *snapshot.started_at, Duration{0});
-        attempt.started = now_.steady - since;
+        attempt.started = std::min(snapshot.started.value_or(now_.steady - since), now_.steady);
         attempt.next_measure = now_.steady + config_.disk_interval;
     }
+    if (snapshot.timeout && !facts.timeout) facts.timeout = snapshot.timeout;
     if (snapshot.stop && !facts.stop) {
+        attempt.stop_unrecorded = false;
         facts.stop = std::move(snapshot.stop);
         attempt.stop_wish.reset();
     }
@@ -153,6 +157,7 @@ void WorkerCore::State::on(OfferEvent event) {
 
 void WorkerCore::State::on(ShutdownEvent) {
     shutting_down_ = true;
+    record_seen();
     if (link_.up()) emit(SendGoodbye{});
     link_.close();
 }
@@ -227,7 +232,7 @@ SessionView WorkerCore::State::view_of(const Attempt& attempt) const {
     view.parent = assignment.parent;
     view.retry_of = assignment.retry_of;
     view.priority = assignment.priority;
-    view.timeout = assignment.timeout;
+    view.timeout = attempt.timeout();
     view.tags = assignment.tags;
     view.metadata = assignment.metadata;
     return view;
@@ -249,7 +254,12 @@ std::vector<AttemptState> WorkerCore::State::inventory() const {
         // Not on disk, or waiting to be assigned once more: the broker must not take it for held.
         if (attempt.unclaimed() && (attempt.dormant || !attempt.facts.assignment)) continue;
         if (list.size() == limits::kInventoryMax) break;
-        list.push_back({.session = ref.session, .fence = ref.fence, .phase = phase_of(attempt)});
+        const AttemptPhase phase = phase_of(attempt);
+        const bool timed = phase == AttemptPhase::accepted || phase == AttemptPhase::running;
+        std::optional<Duration> timeout;
+        if (timed && attempt.facts.assignment) timeout = attempt.timeout();
+        list.push_back(
+            {.session = ref.session, .fence = ref.fence, .phase = phase, .timeout = timeout});
     }
     return list;
 }
@@ -281,6 +291,9 @@ std::optional<Timestamp> WorkerCore::next_deadline() const {
 }
 bool WorkerCore::linked() const {
     return state_->link().up();
+}
+bool WorkerCore::may_start(Now now) const {
+    return state_->may_start(now.steady);
 }
 WallTime WorkerCore::broker_time(Now now) const {
     return state_->link().broker_time(now);

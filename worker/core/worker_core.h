@@ -30,6 +30,7 @@ struct CoreConfig {
     std::uint32_t slots = 0;
     std::vector<std::string> agents;
     std::map<std::string, std::string> labels;
+    std::optional<SeenHead> seen;  // as RecordSeen wrote it last
 
     std::string sessions_folder;  // absolute: where the workspaces of this root stand
     Duration stop_grace = limits::kStopGrace;
@@ -41,6 +42,8 @@ struct CoreConfig {
     std::uint64_t disk_warning = 100'000'000;
     std::uint64_t disk_limit = 500'000'000;  // where the assignment has none
     Duration closed_kept{7LL * 24 * 3600 * 1000};
+    // How far the record of the broker's head may lag behind while nothing is accepted.
+    Duration seen_interval{60'000};
 };
 
 class WorkerCore {
@@ -57,6 +60,8 @@ class WorkerCore {
 
     // Whether the broker has welcomed this connection.
     bool linked() const;
+    // Whether an attempt may be started at this moment: a Launch that took long asks again.
+    bool may_start(Now now) const;
     // The broker's clock as learned from its answers; this machine's before the first.
     WallTime broker_time(Now now) const;
     bool is_known(const AttemptRef& attempt) const;
