@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <iterator>
 #include <span>
 #include <utility>
 
@@ -46,18 +47,34 @@ BrokerServer::BrokerServer(Parts parts)
                    std::move(parts.recovered.keys)),
       events_(database_, turn_),
       assignments_(core_, database_, turn_, prompts_),
+      read_only_(std::move(parts.recovered.read_only)),
+      backups_(database_, turn_,
+               {.at = options_.backup_at,
+                .keep = options_.backup_keep,
+                .folder = options_.backup_folder,
+                .reserve = options_.storage_reserve,
+                .journal = journal_->id()},
+               core_.head() == 0),
+      admin_({.core = core_,
+              .peers = peers_,
+              .turn = turn_,
+              .read_only = read_only_,
+              .submissions = submissions_,
+              .backups = backups_}),
       requests_({.core = core_,
                  .database = database_,
                  .peers = peers_,
                  .turn = turn_,
                  .submissions = submissions_,
-                 .events = events_},
-                std::move(parts.identity)) {}
+                 .events = events_,
+                 .admin = admin_},
+                parts.recovered.leases) {}
 
 int BrokerServer::run() {
     // What is readable is asked for in each turn anyway; the handlers only end the wait.
     loop_.add_socket(router_.native(), [] {});
     loop_.add_fd(database_.fd(), [] {});
+    loop_.add_fd(backups_.fd(), [] {});
     loop_.add_fd(signals_.fd(), [this] { read_signals(); });
     worked_until_ = io::steady_now();
     woken_at_ = worked_until_;
@@ -96,8 +113,10 @@ void BrokerServer::wait() {
 }
 
 std::optional<Timestamp> BrokerServer::next_deadline() const {
-    std::optional<Timestamp> earliest = core_.next_deadline();
+    std::optional<Timestamp> earliest;
+    if (!turn_.is_held_still()) earliest = core_.next_deadline();
     join_earliest(earliest, events_.next_deadline());
+    join_earliest(earliest, backups_.next_deadline(io::now()));
     join_earliest(earliest, watchdog_at_);
     if (!gone_.empty()) join_earliest(earliest, io::steady_now());
     return earliest;
@@ -123,6 +142,7 @@ void BrokerServer::decide(const std::vector<io::RouterSocket::Message>& messages
     }
     // Answers of the database belong to older requests.
     database_.run_completions();
+    backups_.run_completions();
     for (const io::RouterSocket::Message& message : messages) {
         const Peer& peer = peers_.heard(message.peer, message.user, turn_.now().steady);
         requests_.handle(peer, message.payload);
@@ -132,7 +152,14 @@ void BrokerServer::decide(const std::vector<io::RouterSocket::Message>& messages
 // After the messages: who was heard in this turn has not been silent.
 void BrokerServer::tick() {
     const Timestamp now = turn_.now().steady;
-    turn_.step(core_, TickEvent{.stall = stall_of_turn()});
+    Duration stall = stall_of_turn();
+    if (turn_.is_held_still()) {
+        if (!still_since_) still_since_ = now;
+    } else if (still_since_) {
+        stall += now - *std::exchange(still_since_, std::nullopt);
+    }
+    turn_.step(core_, TickEvent{.stall = stall});
+    backups_.tick();
     events_.expire(now);
 }
 
@@ -170,6 +197,8 @@ void BrokerServer::commit() {
 }
 
 void BrokerServer::hand_over() {
+    // Nothing more goes to connections of an epoch that is over.
+    std::ranges::move(admin_.committed(), std::back_inserter(gone_));
     events_.committed(turn_.records);
     database_.hand_over(std::move(turn_.records), turn_.now().steady);
 }
@@ -277,11 +306,12 @@ void BrokerServer::shut_down() {
 
     turn_.begin(io::now());
     events_.shut_down();
+    backups_.shut_down();
     commit();
     hand_over();
     send();
     database_.stop();
-    while (!database_.is_stopped() && !has_failed()) {
+    while ((!database_.is_stopped() || backups_.is_finishing()) && !has_failed()) {
         if (io::steady_now() >= deadline) {
             end_at_once(kExitOk,
                         "the database did not finish in time; the journal has what is missing");

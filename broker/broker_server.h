@@ -11,7 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "broker/admin_requests.h"
 #include "broker/assignments.h"
+#include "broker/backups.h"
 #include "broker/core/broker_core.h"
 #include "broker/database_thread.h"
 #include "broker/event_pages.h"
@@ -19,6 +21,7 @@
 #include "broker/options.h"
 #include "broker/peers.h"
 #include "broker/prompt_cache.h"
+#include "broker/read_only.h"
 #include "broker/recovery.h"
 #include "broker/requests.h"
 #include "broker/service_notify.h"
@@ -37,7 +40,6 @@ class BrokerServer {
     struct Parts {
         BrokerOptions options;
         Recovered recovered;
-        Identity identity;
         io::RouterSocket router;
         io::SignalFd signals;
         ServiceNotify notify;
@@ -88,6 +90,9 @@ class BrokerServer {
     Submissions submissions_;
     EventPages events_;
     Assignments assignments_;
+    ReadOnly read_only_;
+    Backups backups_;
+    AdminRequests admin_;
     Requests requests_;
 
     // Connections that a send found ended; the core is told in the next turn.
@@ -95,8 +100,9 @@ class BrokerServer {
 
     std::optional<Timestamp> planned_;  // when the last wait was to end
     Timestamp woken_at_{};
-    Timestamp worked_until_{};  // when the last wait began
-    Duration worked_{0};        // between the wake-up before it and that
+    Timestamp worked_until_{};              // when the last wait began
+    Duration worked_{0};                    // between the wake-up before it and that
+    std::optional<Timestamp> still_since_;  // nothing has been decided since, and no lease ran
     std::optional<Timestamp> watchdog_at_;
     std::optional<int> ending_;  // the signal that asked for the end
     int exit_code_ = 0;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <iterator>
 #include <utility>
 
@@ -34,6 +35,10 @@ std::optional<Push> split(Push& push) {
         close != nullptr && close->outcomes.size() > 1) {
         return ClosePush{.outcomes = back_half(close->outcomes)};
     }
+    if (auto* change = std::get_if<LimitsPush>(&push);
+        change != nullptr && change->limits.size() > 1) {
+        return LimitsPush{.limits = back_half(change->limits)};
+    }
     return std::nullopt;
 }
 
@@ -69,6 +74,24 @@ std::string encode_answer(const std::string& request, const std::string& verb,
     return encode(ReplyFrame{.id = request, .body = answer}, verb);
 }
 
+// What is left out comes with a later heartbeat.
+bool shorten(HeartbeatReply& heartbeat) {
+    if (heartbeat.stops.size() <= kStopsMax && heartbeat.limits.size() <= kStopsMax) return false;
+    heartbeat.stops.resize(std::min(heartbeat.stops.size(), kStopsMax));
+    heartbeat.limits.resize(std::min(heartbeat.limits.size(), kStopsMax));
+    return true;
+}
+
+// The sessions stay named: what they were submitted with can be asked for one by one.
+bool shorten(ConfirmDeadReply& dead) {
+    const auto is_heavy = [](const SessionView& session) { return !session.metadata.empty(); };
+    if (std::ranges::none_of(dead.sessions, is_heavy)) return false;
+    for (SessionView& session : dead.sessions) {
+        session.metadata.clear();
+    }
+    return true;
+}
+
 // Drops what the asker will ask for again; false when nothing can be dropped.
 bool shorten(Answer& answer) {
     auto* reply = std::get_if<Reply>(&answer);
@@ -77,11 +100,8 @@ bool shorten(Answer& answer) {
         acks->acks.resize(acks->acks.size() / 2);
         return true;
     }
-    if (auto* heartbeat = std::get_if<HeartbeatReply>(reply);
-        heartbeat != nullptr && heartbeat->stops.size() > kStopsMax) {
-        heartbeat->stops.resize(kStopsMax);
-        return true;
-    }
+    if (auto* heartbeat = std::get_if<HeartbeatReply>(reply)) return shorten(*heartbeat);
+    if (auto* dead = std::get_if<ConfirmDeadReply>(reply)) return shorten(*dead);
     return false;
 }
 

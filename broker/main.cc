@@ -2,6 +2,7 @@
 // config/broker.toml, broker/exit_codes.h.
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
@@ -14,12 +15,14 @@
 #include "broker/exit_codes.h"
 #include "broker/options.h"
 #include "broker/recovery.h"
+#include "broker/restore.h"
 #include "broker/service_notify.h"
 #include "common/base/text.h"
 #include "common/base/version.h"
 #include "common/io/logging.h"
 #include "common/io/signals.h"
 #include "common/io/socket.h"
+#include "common/io/system_clock.h"
 
 namespace iw::broker {
 namespace {
@@ -42,27 +45,56 @@ int serve(io::Context& context, BrokerOptions options, Recovered recovered, io::
     if (!router.ok())
         return refused({.exit_code = kExitCannotCreate, .message = router.error().message});
 
-    Identity identity{.epoch = recovered.database->epoch(),
-                      .generation = recovered.database->generation(),
-                      .leases = recovered.leases};
+    const FleetReply fleet = recovered.core.fleet(io::now());
     const BrokerCore::Counts counts = recovered.core.counts();
     io::log(io::LogLevel::info, "ready",
             {{"version", std::string(kVersion)},
              {"endpoint", options.endpoint},
              {"data_dir", options.data_dir},
-             {"epoch", identity.epoch},
+             {"epoch", fleet.epoch},
+             {"generation", std::to_string(fleet.generation)},
              {"seq", std::to_string(recovered.core.head())},
              {"replayed", std::to_string(recovered.replayed)},
              {"queued", std::to_string(counts.queued)},
              {"running", std::to_string(counts.running)}});
+    if (fleet.restored) {
+        io::log(io::LogLevel::warn, "nothing is assigned until `ictl resume --after-restore`",
+                {{"why", fleet.restored_why}});
+    }
+    if (recovered.read_only.is_on()) {
+        io::log(io::LogLevel::error, "nothing changes until an admin decides",
+                {{"why", recovered.read_only.why()}});
+    }
     BrokerServer server({.options = std::move(options),
                          .recovered = std::move(recovered),
-                         .identity = std::move(identity),
                          .router = std::move(router).value(),
                          .signals = std::move(signals),
                          .notify = ServiceNotify(),
                          .log_level = std::move(log_level)});
     return server.run();
+}
+
+// The locks are held by the caller.
+int restore(const BrokerOptions& options) {
+    const Result<RestoreOutcome> outcome =
+        restore_backup({.data_dir = options.data_dir,
+                        .backup = options.restore,
+                        .segment_bytes = options.segment_bytes,
+                        .principal = "uid:" + std::to_string(::geteuid()),
+                        .at = io::wall_now()});
+    if (!outcome.ok()) {
+        return refused(
+            {.exit_code = exit_code_of_store(outcome.error()), .message = outcome.error().message});
+    }
+    std::printf("restored up to record %llu (the backup holds %llu)\n",
+                static_cast<unsigned long long>(outcome->seq),
+                static_cast<unsigned long long>(outcome->backup_seq));
+    std::printf("epoch %s, generation %u\n", outcome->epoch.c_str(), outcome->generation);
+    for (const std::string& remark : outcome->remarks)
+        std::printf("%s\n", printable(remark, true).c_str());
+    if (!outcome->aside.empty())
+        std::printf("the former store is in %s\n", printable(outcome->aside, true).c_str());
+    return kExitOk;
 }
 
 int start(BrokerOptions options, std::function<std::optional<std::string>()> log_level) {
@@ -76,6 +108,7 @@ int start(BrokerOptions options, std::function<std::optional<std::string>()> log
 
     auto locks = take_locks(options);
     if (const auto* refusal = std::get_if<Refusal>(&locks)) return refused(*refusal);
+    if (!options.restore.empty()) return restore(options);
     auto recovered = recover(options);
     if (const auto* refusal = std::get_if<Refusal>(&recovered)) return refused(*refusal);
     io::Context context;

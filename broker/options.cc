@@ -1,12 +1,14 @@
 #include "broker/options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "broker/exit_codes.h"
+#include "broker/nightly.h"
 #include "common/base/text.h"
 #include "common/base/version.h"
 #include "common/io/config_file.h"
@@ -22,6 +24,7 @@ constexpr long long kMiB = 1 << 20;
 struct Flags {
     std::string config_file;
     std::map<std::string, std::string> values;  // of configuration keys
+    std::string restore;
     bool check_only = false;
 };
 
@@ -49,6 +52,11 @@ std::vector<io::ConfigKey> config_keys() {
          "silence after which a worker is unreachable", 400, 3'600'000},
         {"broker.lost", ConfigType::duration, "10m",
          "silence after which a worker's sessions are lost", 1'000, 30LL * 24 * 3'600'000},
+        {"backup.at", ConfigType::text, "03:00",
+         "when the nightly backup is made, local time; empty: never", 0, 0},
+        {"backup.keep", ConfigType::integer, "7", "so many backups stay in backup.folder", 1, 1000},
+        {"backup.folder", ConfigType::path, "", "where backups are made; default in data_dir", 0,
+         0},
         {"broker.log_level", ConfigType::text, "info", "debug, info, warn or error", 0, 0},
         {"broker.log_format", ConfigType::text, "text", "text or json", 0, 0},
     };
@@ -69,6 +77,8 @@ std::variant<Flags, Farewell> read_flags(int argc, const char* const* argv) {
     app.add_option("--segment-size", segment_size, "bytes of one journal segment");
     app.add_option("--log-level", log_level, "debug, info, warn or error");
     app.add_option("--log-format", log_format, "text or json");
+    app.add_option("--restore", flags.restore,
+                   "put this backup in the place of the store and end; no broker may be running");
     app.add_flag("--check-config", flags.check_only, "check the configuration and end");
     app.add_flag("--version", version, "print the version and end");
     try {
@@ -122,6 +132,27 @@ std::optional<std::string> check_leases(const BrokerOptions& options) {
     return std::nullopt;
 }
 
+std::optional<std::string> read_backup(const io::Config& config, BrokerOptions& options) {
+    const std::string at = config.text("backup.at");
+    options.backup_at = parse_time_of_day(at);
+    if (!at.empty() && !options.backup_at) {
+        return "backup.at (" + config.values().at("backup.at").origin + ") is \"" +
+               printable(at, true) + "\"; give a time of the day as 03:00, or nothing for never";
+    }
+    options.backup_keep = static_cast<std::size_t>(config.integer("backup.keep"));
+    options.backup_folder = config.text("backup.folder");
+    if (options.backup_folder.empty()) options.backup_folder = options.data_dir + "/backups";
+    options.backup_folder = io::absolute_path(options.backup_folder);
+    return std::nullopt;
+}
+
+// Results are still taken when submissions no longer are: the journal must be able to go on to its
+// next segment, and to the one after it while the database catches up.
+std::uint64_t enough_reserve(std::uint64_t configured, std::size_t segment_bytes) {
+    if (configured == 0) return 0;
+    return std::max<std::uint64_t>(configured, 2 * segment_bytes);
+}
+
 // Segments are written in whole pages.
 std::size_t rounded_up(long long bytes) {
     constexpr std::size_t kPage = 4096;
@@ -145,13 +176,16 @@ std::variant<BrokerOptions, Farewell> checked(const io::Config& config) {
     if (options.endpoint.empty())
         options.endpoint = std::string(kIpcPrefix) + options.data_dir + "/broker.sock";
     options.segment_bytes = rounded_up(config.integer("broker.segment_size"));
-    options.storage_reserve = static_cast<std::uint64_t>(config.integer("broker.storage_reserve"));
+    options.storage_reserve =
+        enough_reserve(static_cast<std::uint64_t>(config.integer("broker.storage_reserve")),
+                       options.segment_bytes);
     options.heartbeat = config.duration("broker.heartbeat");
     options.unreachable = config.duration("broker.unreachable");
     options.lost = config.duration("broker.lost");
     options.log_level = config.text("broker.log_level");
     options.log_format = config.text("broker.log_format");
     if (const auto wrong = check_leases(options)) return wrong_config(*wrong);
+    if (const auto wrong = read_backup(config, options)) return wrong_config(*wrong);
     if (const Status endpoint = io::check_endpoint(options.endpoint); !endpoint.ok()) {
         return wrong_config("broker.endpoint: " + endpoint.error().message);
     }
@@ -173,6 +207,9 @@ std::variant<BrokerOptions, Farewell> parse_options(int argc, const char* const*
     if (!config.ok()) return wrong_config(config.error().message);
 
     std::variant<BrokerOptions, Farewell> options = checked(*config);
+    if (auto* read_options = std::get_if<BrokerOptions>(&options); read_options != nullptr) {
+        if (!flags.restore.empty()) read_options->restore = io::absolute_path(flags.restore);
+    }
     if (!flags.check_only || std::holds_alternative<Farewell>(options)) return options;
     return Farewell{.exit_code = kExitOk, .output = "configuration is fine\n", .error = {}};
 }

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 
@@ -22,8 +23,12 @@ struct BrokerOptions {
     Duration heartbeat = limits::kHeartbeatInterval;
     Duration unreachable = limits::kUnreachableAfter;
     Duration lost = limits::kLostAfter;
-    std::string log_level;   // debug, info, warn, error
-    std::string log_format;  // text, json
+    std::optional<int> backup_at;  // of the nightly one, minutes after local midnight; none: never
+    std::size_t backup_keep = 0;   // so many stay in backup_folder
+    std::string backup_folder;     // absolute
+    std::string restore;           // folder of a backup to put in the store's place, then end
+    std::string log_level;         // debug, info, warn, error
+    std::string log_format;        // text, json
 };
 
 // There is nothing to run: --help, --version, --check-config, or something is wrong.

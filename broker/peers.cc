@@ -49,6 +49,17 @@ void PeerTable::forget(PeerId id) {
     forgotten_.push_back(id);
 }
 
+std::vector<PeerId> PeerTable::forget_greetings() {
+    std::vector<PeerId> workers;
+    for (Peer& peer : peers_) {
+        if (peer.role == PeerRole::worker) workers.push_back(peer.id);
+        peer.role = PeerRole::unknown;
+        peer.worker = WorkerName();
+    }
+    workers_.clear();
+    return workers;
+}
+
 std::vector<PeerId> PeerTable::take_forgotten() {
     return std::exchange(forgotten_, {});
 }

@@ -43,6 +43,8 @@ class PeerTable {
     // Makes the peer the worker's one connection: an older one must say hello again.
     void set_worker(PeerId id, const WorkerName& worker);
     void forget(PeerId id);
+    // Everybody must say hello again; the connections that were workers'.
+    std::vector<PeerId> forget_greetings();
     // Peers dropped since the last call.
     std::vector<PeerId> take_forgotten();
     std::size_t size() const { return by_id_.size(); }

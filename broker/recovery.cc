@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "broker/restore.h"
 #include "broker/turn.h"
 #include "common/io/system_clock.h"
 
@@ -18,7 +19,7 @@ constexpr mode_t kOthers = 0077;
 constexpr std::size_t kReplayBytes = 4u << 20;
 
 std::optional<Refusal> make_private(const std::string& folder, const std::string& what) {
-    const Status made = io::make_folders(folder, kPrivate);
+    const Status made = io::make_durable_folders(folder, kPrivate);
     if (made.ok()) return std::nullopt;
     return Refusal{.exit_code = kExitCannotCreate, .message = what + ": " + made.error().message};
 }
@@ -110,11 +111,14 @@ std::variant<Recovered, Refusal> restore(const BrokerOptions& options,
     const Status all_keys =
         database->each_key([&keys](std::uint64_t digest) { keys.insert(digest); });
     if (!all_keys.ok()) return store_refusal(all_keys.error());
+    Result<ReadOnly> read_only = ReadOnly::load(options.data_dir, core.fleet(io::now()).epoch);
+    if (!read_only.ok()) return store_refusal(read_only.error());
     return Recovered{.journal = std::move(journal),
                      .database = std::move(database),
                      .core = std::move(core),
                      .keys = std::move(keys),
                      .leases = leases,
+                     .read_only = std::move(read_only).value(),
                      .replayed = *replayed};
 }
 
@@ -137,6 +141,8 @@ std::variant<Locks, Refusal> take_locks(const BrokerOptions& options) {
 }
 
 std::variant<Recovered, Refusal> recover(const BrokerOptions& options) {
+    const Status whole = check_no_restore_pending(options.data_dir);
+    if (!whole.ok()) return Refusal{.exit_code = kExitData, .message = whole.error().message};
     JournalOptions journal_options;
     journal_options.folder = options.data_dir + "/journal";
     journal_options.segment_bytes = options.segment_bytes;

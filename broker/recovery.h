@@ -13,6 +13,7 @@
 #include "broker/journal/journal.h"
 #include "broker/key_filter.h"
 #include "broker/options.h"
+#include "broker/read_only.h"
 #include "common/io/files.h"
 
 namespace iw::broker {
@@ -32,6 +33,7 @@ struct Recovered {
     BrokerCore core;
     KeyFilter keys;
     CoreConfig leases;
+    ReadOnly read_only;
     std::size_t replayed = 0;  // records that the database had not yet applied
 };
 // The locks are held by the caller.

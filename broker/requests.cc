@@ -17,9 +17,9 @@ Answer bad_frame_answer(const BadFrame& bad) {
 
 }  // namespace
 
-Requests::Requests(Parts parts, Identity identity)
+Requests::Requests(Parts parts, CoreConfig leases)
     : parts_(parts),
-      identity_(std::move(identity)),
+      leases_(leases),
       sessions_(parts.core, parts.database, parts.turn),
       reports_(parts.core, parts.database, parts.turn) {}
 
@@ -39,6 +39,12 @@ Requests::Needs Requests::needs_of(const Request& request) {
             [](const ReportRequest&) { return Needs{.worker = true}; },
             [](const RelayRequest&) { return Needs{.worker = true}; },
             [](const GoodbyeRequest&) { return Needs{.worker = true}; },
+            [](const ExtendRequest&) { return Needs{.change = true, .database = true}; },
+            [](const HoldRequest&) { return Needs{.admin = true}; },
+            [](const ConfirmDeadRequest&) { return Needs{.database = true, .admin = true}; },
+            [](const BackupRequest&) { return Needs{.database = true, .admin = true}; },
+            [](const ReleaseRequest&) { return Needs{.admin = true}; },
+            [](const FleetRequest&) { return Needs{}; },
         },
         request);
 }
@@ -111,8 +117,33 @@ void Requests::pass_client(const Requester& who, Request request) {
         return sessions_.result(who, *result);
     if (auto* events = std::get_if<EventsRequest>(&request))
         return parts_.events.request(who, std::move(*events));
+    if (const auto* extend = std::get_if<ExtendRequest>(&request))
+        return sessions_.extend(who, *extend);
+    if (pass_admin(who, request)) return;
     IW_CHECK(std::holds_alternative<WorkersRequest>(request));
     parts_.turn.reply(who.to, Reply(parts_.core.workers(parts_.turn.now())));
+}
+
+// False: it is another verb's.
+bool Requests::pass_admin(const Requester& who, const Request& request) {
+    if (std::holds_alternative<FleetRequest>(request)) {
+        parts_.admin.fleet(who);
+    } else if (const auto* hold = std::get_if<HoldRequest>(&request)) {
+        parts_.admin.hold(who, *hold);
+    } else if (const auto* dead = std::get_if<ConfirmDeadRequest>(&request)) {
+        if (dead->id.empty()) {
+            parts_.admin.confirm_dead(who, *dead);
+        } else {
+            sessions_.confirm_dead(who, *dead);
+        }
+    } else if (const auto* backup = std::get_if<BackupRequest>(&request)) {
+        parts_.admin.backup(who, *backup);
+    } else if (const auto* release = std::get_if<ReleaseRequest>(&request)) {
+        parts_.admin.release(who, *release);
+    } else {
+        return false;
+    }
+    return true;
 }
 
 void Requests::pass_worker(const Peer& peer, const Requester& who, Request request) {
@@ -143,8 +174,11 @@ void Requests::hello(const Requester& who, const HelloRequest& request) {
     }
     Peer* peer = parts_.peers.find(who.to.peer);
     if (peer != nullptr && peer->role == PeerRole::unknown) peer->role = PeerRole::client;
-    parts_.turn.reply(who.to,
-                      Reply(make_welcome(identity_, parts_.core.head(), parts_.turn.now().wall)));
+    parts_.turn.reply(who.to, Reply(own_welcome()));
+}
+
+WelcomeReply Requests::own_welcome() const {
+    return make_welcome(parts_.core, leases_, parts_.turn.now());
 }
 
 void Requests::hello_worker(const Requester& who, const HelloRequest& request) {
@@ -159,8 +193,9 @@ void Requests::hello_worker(const Requester& who, const HelloRequest& request) {
         if (reply == nullptr || !std::holds_alternative<WelcomeReply>(*reply)) return answer;
         parts_.peers.set_worker(who.to.peer, name);
         reports_.greeted(who.to.peer, request.worker->inventory);
-        return Reply(make_welcome(identity_, parts_.core.head(), parts_.turn.now().wall));
+        return Reply(own_welcome());
     };
+    if (request.worker->seen) parts_.admin.compare_heads(name, *request.worker->seen);
     HelloEvent event{
         .caller = caller_of(who), .worker = *request.worker, .software = request.software};
     parts_.turn.step(parts_.core, who, std::move(event), welcome);
@@ -190,17 +225,18 @@ void Requests::pass_relayed(const Requester& who, Request request) {
             return forbid(who, "inside a session only the role client is allowed");
         if (auto refused = check_versions(*greeting))
             return parts_.turn.reply(who.to, std::move(*refused));
-        return parts_.turn.reply(
-            who.to, Reply(make_welcome(identity_, parts_.core.head(), parts_.turn.now().wall)));
+        return parts_.turn.reply(who.to, Reply(own_welcome()));
     }
     const Needs needs = needs_of(request);
     if (needs.worker)
         return forbid(who, who.to.inner->verb + " is for workers, not for what runs in a session");
+    if (needs.admin)
+        return forbid(who, who.to.inner->verb + " is for people, not for what runs in a session");
     if (needs.change && !parts_.core.is_current(*who.inside, who.relayed_by)) {
         return parts_.turn.reply(
-            who.to, refuse(ErrorCode::stale_fence,
-                           "this attempt of session " + who.inside->session.str() +
-                               " is over; it can read, but not submit, kill or retry"));
+            who.to,
+            refuse(ErrorCode::stale_fence, "this attempt of session " + who.inside->session.str() +
+                                               " is over; it can read, but not change anything"));
     }
     if (is_crowded(who, needs)) return;
     pass_client(who, std::move(request));

@@ -5,6 +5,7 @@
 
 #include <string_view>
 
+#include "broker/admin_requests.h"
 #include "broker/core/broker_core.h"
 #include "broker/database_thread.h"
 #include "broker/event_pages.h"
@@ -27,8 +28,9 @@ class Requests {
         Turn& turn;
         Submissions& submissions;
         EventPages& events;
+        AdminRequests& admin;
     };
-    Requests(Parts parts, Identity identity);
+    Requests(Parts parts, CoreConfig leases);
 
     // `peer` was heard by this very frame.
     void handle(const Peer& peer, std::string_view frame);
@@ -39,6 +41,7 @@ class Requests {
         bool worker = false;
         bool change = false;
         bool database = false;
+        bool admin = false;  // of the fleet's: nothing for what runs in a session
     };
     static Needs needs_of(const Request& request);
 
@@ -47,13 +50,15 @@ class Requests {
     void pass_worker(const Peer& peer, const Requester& who, Request request);
     void hello(const Requester& who, const HelloRequest& request);
     void hello_worker(const Requester& who, const HelloRequest& request);
+    bool pass_admin(const Requester& who, const Request& request);
+    WelcomeReply own_welcome() const;
     void relay(const Requester& outer, const WorkerName& worker, const RelayRequest& request);
     void pass_relayed(const Requester& who, Request request);
     bool is_crowded(const Requester& who, const Needs& needs);
     void forbid(const Requester& who, std::string why);
 
     Parts parts_;
-    Identity identity_;
+    CoreConfig leases_;
     SessionRequests sessions_;
     LateReports reports_;
 };

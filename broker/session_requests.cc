@@ -1,6 +1,7 @@
 #include "broker/session_requests.h"
 
 #include <optional>
+#include <string>
 #include <utility>
 
 namespace iw::broker {
@@ -20,6 +21,12 @@ Result<FoundResult> find_result(Database& database, const std::string& id) {
     if (!result.ok()) return result.error();
     answer.result = std::move(result).value();
     return answer;
+}
+
+Answer has_ended(const SessionView& ended) {
+    return refuse(ErrorCode::conflict, "session " + ended.id.str() + " has ended (" +
+                                           std::string(name(ended.status)) +
+                                           "); there is nothing left to change");
 }
 
 }  // namespace
@@ -73,31 +80,59 @@ void SessionRequests::result(const Requester& who, const ResultRequest& request)
         });
 }
 
-void SessionRequests::wish(const Requester& who, const SessionId& id, const std::string& reason) {
-    turn_.step(core_, who, KillEvent{.caller = caller_of(who), .id = id, .reason = reason}, {});
-}
+// ---- Changing ----------------------------------------------------------------------------------
 
-void SessionRequests::kill(const Requester& who, const KillRequest& request) {
-    if (core_.is_live(SessionId(request.id)))
-        return wish(who, SessionId(request.id), request.reason);
+void SessionRequests::change(const Requester& who, Target target) {
+    if (core_.is_live(SessionId(target.id)))
+        return turn_.step(core_, who, target.event(SessionId(target.id)), {});
     database_.ask<FoundSession>(
-        [request](Database& database) { return find_session(database, request.id, request.exact); },
-        [this, who, request](Result<FoundSession> found) {
-            kill_found(who, request, std::move(found));
+        [id = target.id, exact = target.exact](Database& database) {
+            return find_session(database, id, exact);
+        },
+        [this, who, target](Result<FoundSession> found) {
+            change_found(who, target, std::move(found));
         });
 }
 
-void SessionRequests::kill_found(const Requester& who, const KillRequest& request,
-                                 Result<FoundSession> found) {
+void SessionRequests::change_found(const Requester& who, Target target,
+                                   Result<FoundSession> found) {
     if (!found.ok()) return turn_.reply(who.to, question_failed(found.error()));
-    if (!found->session) return turn_.reply(who.to, no_single_session(request.id, *found));
+    if (!found->session) return turn_.reply(who.to, no_single_session(target.id, *found));
     const SessionView& session = *found->session;
-    if (is_final(session.status)) {
-        return turn_.reply(who.to, Reply(KillReply{.session = session, .already_final = true}));
-    }
-    if (core_.is_live(session.id)) return wish(who, session.id, request.reason);
+    if (is_final(session.status)) return turn_.reply(who.to, target.over(session));
+    if (core_.is_live(session.id)) return turn_.step(core_, who, target.event(session.id), {});
     // It ended while the database was looking: the next look, behind that end, sees it.
-    kill(who, request);
+    change(who, std::move(target));
+}
+
+void SessionRequests::kill(const Requester& who, const KillRequest& request) {
+    const auto event = [caller = caller_of(who), request](const SessionId& id) -> CoreEvent {
+        return KillEvent{.caller = caller,
+                         .id = id,
+                         .reason = request.reason,
+                         .keep_children = request.keep_children};
+    };
+    const auto over = [](const SessionView& ended) -> Answer {
+        return Reply(KillReply{.session = ended, .already_final = true});
+    };
+    change(who, {.id = request.id, .exact = request.exact, .event = event, .over = over});
+}
+
+void SessionRequests::extend(const Requester& who, const ExtendRequest& request) {
+    const auto event = [caller = caller_of(who), request](const SessionId& id) -> CoreEvent {
+        return ExtendEvent{
+            .caller = caller, .id = id, .timeout = request.timeout, .add = request.add};
+    };
+    change(who, {.id = request.id, .exact = request.exact, .event = event, .over = has_ended});
+}
+
+void SessionRequests::confirm_dead(const Requester& who, const ConfirmDeadRequest& request) {
+    const auto event = [caller = caller_of(who), request](const SessionId& id) -> CoreEvent {
+        ConfirmDeadEvent confirmed{.caller = caller, .request = request};
+        confirmed.request.id = id.str();
+        return confirmed;
+    };
+    change(who, {.id = request.id, .exact = false, .event = event, .over = has_ended});
 }
 
 }  // namespace iw::broker

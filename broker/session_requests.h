@@ -1,8 +1,11 @@
 #pragma once
 
-// Answers requests about sessions that exist: status, list, result and kill. A live session is the
-// core's to show; everything else comes from the database, which is asked behind all that was
-// committed before.
+// Answers requests about sessions that exist: status, list, result, kill, extend, and confirm_dead
+// of one session. A live session is the core's to show; everything else comes from the database,
+// which is asked behind all that was committed before.
+
+#include <functional>
+#include <string>
 
 #include "broker/core/broker_core.h"
 #include "broker/database_thread.h"
@@ -22,11 +25,21 @@ class SessionRequests {
     void list(const Requester& who, ListRequest request);
     void result(const Requester& who, const ResultRequest& request);
     void kill(const Requester& who, const KillRequest& request);
+    void extend(const Requester& who, const ExtendRequest& request);
+    // `request` names a session.
+    void confirm_dead(const Requester& who, const ConfirmDeadRequest& request);
 
   private:
+    // A session that is to be changed, as the request names it.
+    struct Target {
+        std::string id;
+        bool exact = false;
+        std::function<CoreEvent(const SessionId&)> event;      // while it is live
+        std::function<Answer(const SessionView& ended)> over;  // once it is final
+    };
     void overlay(SessionView& session) const;
-    void wish(const Requester& who, const SessionId& id, const std::string& reason);
-    void kill_found(const Requester& who, const KillRequest& request, Result<FoundSession> found);
+    void change(const Requester& who, Target target);
+    void change_found(const Requester& who, Target target, Result<FoundSession> found);
 
     BrokerCore& core_;
     DatabaseThread& database_;

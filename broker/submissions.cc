@@ -56,15 +56,24 @@ std::optional<ErrorReply> Submissions::refusal() {
     return std::nullopt;
 }
 
-// Measured only while submissions come, and then rarely: an idle broker asks for nothing.
+// Measured only while somebody wants to know, and then rarely: an idle broker asks for nothing.
+void Submissions::measure() {
+    const Timestamp now = parts_.turn.now().steady;
+    if (measured_at_ && now - *measured_at_ < kMeasureInterval) return;
+    free_bytes_ = io::free_bytes(storage_.folder);
+    measured_at_ = now;
+}
+
 bool Submissions::is_storage_low() {
     if (storage_.reserve == 0) return false;
-    const Timestamp now = parts_.turn.now().steady;
-    if (!measured_at_ || now - *measured_at_ >= kMeasureInterval) {
-        free_bytes_ = io::free_bytes(storage_.folder);
-        measured_at_ = now;
-    }
+    measure();
     return free_bytes_ < storage_.reserve;
+}
+
+void Submissions::describe(FleetReply& fleet) {
+    measure();
+    fleet.disk_free = free_bytes_;
+    fleet.storage_low = is_storage_low();
 }
 
 // ---- Submit ------------------------------------------------------------------------------------
@@ -88,51 +97,85 @@ void Submissions::submit(const Requester& who, SubmitRequest request) {
 }
 
 // A key that the filter has not seen is surely new. Any other holds the whole request back for a
-// look, because its items are decided together.
+// look, because its items are decided together; so does a dependency that is not live.
 void Submissions::admit(Pending pending) {
-    std::vector<Look> looks;
+    Looks looks;
     for (std::size_t i = 0; i < pending.items.size(); ++i) {
         const std::string& key = pending.items[i].submission.key;
         if (key.empty() || !keys_.contains(key_digest(pending.who.principal, key))) continue;
-        looks.push_back(Look{.item = i, .key = key, .known = {}});
+        looks.keys.push_back(KeyLook{.item = i, .key = key, .known = {}});
     }
+    add_unsettled(pending, looks);
     if (looks.empty()) return step(std::move(pending));
     pending.bytes = size_of_items(pending.items);
     pending_bytes_ += pending.bytes;
     look_up(std::move(pending), std::move(looks));
 }
 
-void Submissions::look_up(Pending pending, std::vector<Look> looks) {
+void Submissions::add_unsettled(const Pending& pending, Looks& looks) const {
+    for (const SubmitEvent::Item& item : pending.items) {
+        for (SessionId& id : parts_.core.unsettled(item.submission, item.settled)) {
+            if (!pending.missing.contains(id)) looks.dependencies.try_emplace(std::move(id));
+        }
+    }
+}
+
+Result<Submissions::Looks> Submissions::look(Database& database, const Principal& principal,
+                                             Looks looks) {
+    for (KeyLook& each : looks.keys) {
+        Result<std::optional<KnownKey>> known = database.key(principal, each.key);
+        if (!known.ok()) return known.error();
+        each.known = std::move(known).value();
+    }
+    for (auto& [id, status] : looks.dependencies) {
+        const Result<std::optional<SessionView>> found = database.session(id);
+        if (!found.ok()) return found.error();
+        if (*found) status = (*found)->status;
+    }
+    return looks;
+}
+
+void Submissions::look_up(Pending pending, Looks looks) {
     const Principal principal = pending.who.principal;
-    parts_.database.ask<std::vector<Look>>(
+    parts_.database.ask<Looks>(
         [principal, looks = std::move(looks)](Database& database) mutable {
-            for (Look& look : looks) {
-                Result<std::optional<KnownKey>> known = database.key(principal, look.key);
-                if (!known.ok()) return Result<std::vector<Look>>(known.error());
-                look.known = std::move(known).value();
-            }
-            return Result<std::vector<Look>>(std::move(looks));
+            return look(database, principal, std::move(looks));
         },
-        [this, pending = std::move(pending)](Result<std::vector<Look>> looks_done) mutable {
-            looked_up(std::move(pending), std::move(looks_done));
+        [this, pending = std::move(pending)](Result<Looks> done) mutable {
+            looked_up(std::move(pending), std::move(done));
         });
 }
 
-void Submissions::looked_up(Pending pending, Result<std::vector<Look>> looks) {
+void Submissions::take(Pending& pending, const Looks& looks) {
+    for (const KeyLook& each : looks.keys) {
+        pending.items[each.item].known = each.known;
+    }
+    for (const auto& [id, status] : looks.dependencies) {
+        if (!status) pending.missing.insert(id);
+        if (!status || !is_final(*status)) continue;
+        for (SubmitEvent::Item& item : pending.items) {
+            item.settled.insert_or_assign(id, *status);
+        }
+    }
+}
+
+void Submissions::looked_up(Pending pending, Result<Looks> looks) {
     const Requester& who = pending.who;
     if (!looks.ok() || shutting_down_) {
         pending_bytes_ -= pending.bytes;
         ErrorReply refused = looks.ok() ? *refusal() : question_failed(looks.error());
         return parts_.turn.reply(who.to, std::move(refused));
     }
-    std::vector<Look> again;
-    for (Look& look : *looks) {
-        pending.items[look.item].known = look.known;
+    take(pending, *looks);
+    Looks again;
+    for (KeyLook& each : looks->keys) {
         // Another request with this key may have been accepted after the look began; its session
         // may even have ended, so the core need not know the key any more.
-        if (!look.known && is_unapplied(key_digest(who.principal, look.key)))
-            again.push_back(std::move(look));
+        if (!each.known && is_unapplied(key_digest(who.principal, each.key)))
+            again.keys.push_back(std::move(each));
     }
+    // A dependency that was live may have become final meanwhile.
+    add_unsettled(pending, again);
     if (!again.empty()) return look_up(std::move(pending), std::move(again));
     pending_bytes_ -= pending.bytes;
     step(std::move(pending));
@@ -222,6 +265,8 @@ void Submissions::retry_found(const Requester& who, const RetryRequest& request,
     submission.key = request.key;
     submission.parent = SessionId();
     submission.retry_of = session.id;
+    // What it came after is over, and may have ended in a way that would end this one, too.
+    submission.after.clear();
     Pending pending{.who = who, .items = {}, .is_retry = true};
     pending.items.push_back(make_item(who, std::move(submission)));
     admit(std::move(pending));

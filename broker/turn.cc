@@ -20,6 +20,9 @@ std::size_t size_of_submission(const Submission& submission) {
     for (const auto& [name, value] : submission.require) {
         size += name.size() + value.size() + 2 * sizeof(std::string);
     }
+    for (const Dependency& dependency : submission.after) {
+        size += dependency.id.str().size() + sizeof(Dependency);
+    }
     return size;
 }
 
@@ -37,7 +40,8 @@ std::size_t size_of_registration(const WorkerRegistered& worker) {
 // A lambda for each kind would only repeat these three; the others are small.
 struct BodySize {
     std::size_t operator()(const SessionCreated& body) const {
-        return size_of_submission(body.submission);
+        constexpr std::size_t kIdBytes = 128;
+        return size_of_submission(body.submission) + body.ancestors.size() * kIdBytes;
     }
     std::size_t operator()(const SessionEnded& body) const {
         return body.result.size() + body.evidence.size() + body.reason.size() +
@@ -51,10 +55,19 @@ struct BodySize {
         return body.reason.size() + body.evidence.size();
     }
     std::size_t operator()(const KillWished& body) const { return body.reason.size(); }
-    std::size_t operator()(const ReportSuperseded& body) const { return body.what.size(); }
+    std::size_t operator()(const ReportSuperseded& body) const {
+        return body.what.size() + body.result.size();
+    }
+    std::size_t operator()(const HoldChanged& body) const {
+        return body.name.size() + body.reason.size();
+    }
+    std::size_t operator()(const EpochBegun& body) const { return body.reason.size(); }
+    std::size_t operator()(const RestoreReleased& body) const { return body.reason.size(); }
     std::size_t operator()(const WorkerNoted& body) const { return body.evidence.size(); }
     std::size_t operator()(const AttemptAssigned&) const { return 0; }
     std::size_t operator()(const SessionClosed&) const { return 0; }
+    std::size_t operator()(const TimeoutChanged&) const { return 0; }
+    std::size_t operator()(const AttemptAdopted&) const { return 0; }
 };
 
 }  // namespace
@@ -90,6 +103,12 @@ void Turn::keep(Actions& actions) {
 }
 
 void Turn::step(BrokerCore& core, const Requester& who, CoreEvent event, const Rewrite& rewrite) {
+    if (is_held_still()) return reply(who.to, refuse(ErrorCode::read_only, still_));
+    step_regardless(core, who, std::move(event), rewrite);
+}
+
+void Turn::step_regardless(BrokerCore& core, const Requester& who, CoreEvent event,
+                           const Rewrite& rewrite) {
     Actions actions = core.step(now_, std::move(event));
     keep(actions);
     bool answered = false;
@@ -111,6 +130,7 @@ void Turn::step(BrokerCore& core, const Requester& who, CoreEvent event, const R
 }
 
 void Turn::step(BrokerCore& core, CoreEvent event) {
+    if (is_held_still()) return;
     Actions actions = core.step(now_, std::move(event));
     keep(actions);
     for (Outgoing& out : actions.outgoing) {

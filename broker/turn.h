@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -63,12 +64,20 @@ class Turn {
     void begin(Now now);
     Now now() const { return now_; }
 
+    // While there is a reason, nothing steps the core but `step_regardless`: requests are answered
+    // READ_ONLY with it, and what nobody asked for is dropped. Empty: steps go on.
+    void hold_still(std::string why) { still_ = std::move(why); }
+    bool is_held_still() const { return !still_.empty(); }
+
     void reply(const ReplyTo& to, Answer answer);
     void push(PeerId peer, Push push);
     // One step of the core for a request: every request gets exactly one answer.
     void step(BrokerCore& core, const Requester& who, CoreEvent event, const Rewrite& rewrite);
     // A step that nobody asked for.
     void step(BrokerCore& core, CoreEvent event);
+    // The first, also while held still.
+    void step_regardless(BrokerCore& core, const Requester& who, CoreEvent event,
+                         const Rewrite& rewrite);
 
     std::vector<Record> records;
     std::vector<Outbound> outgoing;
@@ -78,6 +87,7 @@ class Turn {
     void keep(Actions& actions);
 
     Now now_{};
+    std::string still_;
 };
 
 // What the core is told about a requester.

@@ -5,16 +5,18 @@
 
 namespace iw::broker {
 
-WelcomeReply make_welcome(const Identity& identity, Seq seq, WallTime time) {
+WelcomeReply make_welcome(const BrokerCore& core, const CoreConfig& leases, Now now) {
+    const FleetReply fleet = core.fleet(now);
     return WelcomeReply{.software = "ibroker " + std::string(kVersion),
                         .protocol = kProtocolVersion,
-                        .epoch = identity.epoch,
-                        .generation = identity.generation,
-                        .seq = seq,
-                        .time = time,
-                        .heartbeat = identity.leases.heartbeat,
-                        .unreachable = identity.leases.unreachable_after,
-                        .lost = identity.leases.lost_after,
+                        .epoch = fleet.epoch,
+                        .generation = fleet.generation,
+                        .seq = core.head(),
+                        .time = now.wall,
+                        .heartbeat = leases.heartbeat,
+                        .unreachable = leases.unreachable_after,
+                        .lost = leases.lost_after,
+                        .restored = fleet.restored,
                         .limits = announced_limits(),
                         .capabilities = {}};
 }

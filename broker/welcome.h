@@ -2,9 +2,7 @@
 
 // The answer to `hello`.
 
-#include <cstdint>
 #include <optional>
-#include <string>
 
 #include "broker/core/broker_core.h"
 #include "broker/turn.h"
@@ -12,15 +10,8 @@
 
 namespace iw::broker {
 
-// What every welcome of this broker says.
-struct Identity {
-    std::string epoch;
-    std::uint32_t generation = 0;
-    CoreConfig leases;
-};
-
-// Overwrites all of `welcome`: what a peer learns does not depend on its role.
-WelcomeReply make_welcome(const Identity& identity, Seq seq, WallTime time);
+// The same for every role. Epoch and generation are the core's: an admin can begin new ones.
+WelcomeReply make_welcome(const BrokerCore& core, const CoreConfig& leases, Now now);
 
 // Whether the versions that a peer speaks hold ours; the refusal if not.
 std::optional<ErrorReply> check_versions(const HelloRequest& hello);

@@ -13,7 +13,7 @@ const std::string_view kExitCodesHelp =
    64  wrong arguments or configuration
    66  the prompt file is missing, unreadable, empty, too long or not text
    69  no broker answers
-   75  not now (the broker is behind or short of disk), or the outcome is unknown: repeat
+   75  not now (the broker is behind, short of disk or read-only), or the outcome is unknown: repeat
    77  denied
   124  wait: --timeout passed
   130  interrupted
@@ -49,6 +49,7 @@ int exit_code(ErrorCode code) {
             return kExitUnavailable;
         case ErrorCode::rate_limited:
         case ErrorCode::storage_low:
+        case ErrorCode::read_only:
         case ErrorCode::shutting_down:
         case ErrorCode::unknown_outcome:
             return kExitTryAgain;
