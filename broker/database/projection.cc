@@ -70,7 +70,7 @@ constexpr const char* kStartAttempt =
 constexpr const char* kGiveBack =
     "UPDATE sessions SET revision = ?, status = ?, detail = ?, assigned = 0, started_at = NULL, "
     "platform_faults = platform_faults + ?, attempts_used = attempts_used + ?, last_reason = ?, "
-    "retry_at = ? WHERE number = ?";
+    "retry_at = ?, failed_by_itself = ? WHERE number = ?";
 constexpr const char* kEndAttempt =
     "UPDATE attempts SET over_at = ?, cause = ?, platform_fault = ?, reason = ?, evidence = ?, "
     "exit_code = ? WHERE session = ? AND generation = ? AND attempt = ?";
@@ -79,7 +79,7 @@ constexpr const char* kEnd =
     "outcome_detail = ?, ended_generation = ?, ended_attempt = ?, reason = ?, "
     "outcome_kill_reason = ?, exit_code = ?, ended_started_at = ?, completed_at = ?, "
     "ended_workspace = ?, result_status = ?, result_size = ?, result_sha256 = ?, "
-    "result_inline = ?, evidence = ? WHERE number = ?";
+    "result_inline = ?, evidence = ?, attempts_used = attempts_used + ? WHERE number = ?";
 constexpr const char* kClose =
     "UPDATE sessions SET revision = ?, status = ?, detail = ?, closed_at = ?, closed_by = ? "
     "WHERE number = ?";
@@ -105,9 +105,13 @@ constexpr const char* kBeginEpoch =
 constexpr const char* kAddEpoch =
     "INSERT INTO epochs(seq, time, epoch, generation, reason, principal) VALUES(?,?,?,?,?,?)";
 constexpr const char* kRegisterWorker =
-    "INSERT OR REPLACE INTO workers(name, host, root, project, state_id, boot_id, start_count, "
-    "slots, agents, labels, software, registered_at, state, state_at, evidence) "
-    "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,'up',?,'')";
+    "INSERT INTO workers(name, host, root, project, state_id, boot_id, start_count, slots, agents, "
+    "labels, software, registered_at, state, state_at, evidence) "
+    "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,'up',?,'') ON CONFLICT DO UPDATE SET host = excluded.host, "
+    "root = excluded.root, project = excluded.project, state_id = excluded.state_id, "
+    "boot_id = excluded.boot_id, start_count = excluded.start_count, slots = excluded.slots, "
+    "agents = excluded.agents, labels = excluded.labels, software = excluded.software, "
+    "registered_at = excluded.registered_at";
 // A state directory that starts under another name brings its attempts along.
 constexpr const char* kTakeOver =
     "UPDATE sessions SET worker = ?, host = ? WHERE closed_at IS NULL AND assigned = 1 "
@@ -141,11 +145,10 @@ Result<std::optional<Before>> find_session(Statement& find, const SessionId& id)
     Before before;
     std::optional<SessionStatus> outcome;
     std::optional<Detail> detail;
-    sqlite::RowReader(find, 0).take_all(before.number, before.status, before.detail,
-                                        before.revision, before.fence.generation,
-                                        before.fence.attempt, before.assigned, before.host, outcome,
-                                        detail, before.reason, before.kill_reason,
-                                        before.result_status);
+    sqlite::RowReader(find, 0).take_all(
+        before.number, before.status, before.detail, before.revision, before.fence.generation,
+        before.fence.attempt, before.assigned, before.host, outcome, detail, before.reason,
+        before.kill_reason, before.result_status);
     if (outcome && detail) before.outcome = StatusChange{*outcome, *detail};
     return std::optional(std::move(before));
 }
@@ -312,9 +315,10 @@ Status Step::on(const AttemptStarted& started) {
 }
 
 Status Step::on(const AttemptReturned& returned) {
-    Status done = sql_.give_back.run(change_.revision, change_.shown.status, change_.shown.detail,
-                                     returned.platform_fault, !returned.platform_fault,
-                                     returned.reason, returned.retry_at, before_.number);
+    Status done =
+        sql_.give_back.run(change_.revision, change_.shown.status, change_.shown.detail,
+                           returned.platform_fault, !returned.platform_fault, returned.reason,
+                           returned.retry_at, !returned.platform_fault, before_.number);
     if (!done) return done;
     done = sql_.end_attempt.run(record_.time, returned.cause, returned.platform_fault,
                                 returned.reason, returned.evidence, returned.exit_code,
@@ -330,7 +334,7 @@ Status Step::on(const SessionEnded& ended) {
                      ended.detail, ended.fence.generation, ended.fence.attempt, ended.reason,
                      ended.kill_reason, ended.exit_code, ended.started_at, ended.completed_at,
                      ended.workspace, ended.result_status, ended.result_size, ended.result_sha256,
-                     ended.result_inline, ended.evidence, before_.number);
+                     ended.result_inline, ended.evidence, is_attempt_used(ended), before_.number);
     if (!done) return done;
     if (ended.result_inline) {
         done = sql_.add_result.run(before_.number, sqlite::Blob{ended.result});
@@ -389,8 +393,8 @@ Status Step::on(const TimeoutChanged& changed) {
     Status done = sql_.set_timeout.run(change_.revision, changed.timeout, before_.number);
     if (!done) return done;
     const std::string remark = "timeout " + format_duration(changed.timeout);
-    done = sql_.audit.run(record_.seq, record_.time, changed.principal, "extend", changed.id,
-                          remark);
+    done =
+        sql_.audit.run(record_.seq, record_.time, changed.principal, "extend", changed.id, remark);
     if (!done) return done;
     change_.reason = remark + ", " + by_whom(changed.principal, "", std::nullopt);
     return add_event();
@@ -399,8 +403,8 @@ Status Step::on(const TimeoutChanged& changed) {
 Status Step::on(const AttemptAdopted& adopted) {
     const Fence& fence = adopted.fence;
     Status done = sql_.assign.run(change_.revision, change_.shown.status, change_.shown.detail,
-                                 fence.generation, fence.attempt, adopted.worker, adopted.host,
-                                 adopted.worker, before_.number);
+                                  fence.generation, fence.attempt, adopted.worker, adopted.host,
+                                  adopted.worker, before_.number);
     if (!done) return done;
     done = take_attempt_on(adopted);
     if (!done) return done;
@@ -464,13 +468,13 @@ Status Step::on(const RestoreReleased& released) {
 }
 
 Status Step::on(const WorkerRegistered& registered) {
-    std::string state;
+    bool is_known = false;
     {
         const sqlite::ResetLater reset_later(sql_.find_worker);
         sql_.find_worker.bind_all(registered.name);
         const Result<bool> row = sql_.find_worker.step();
         if (!row) return row.error();
-        if (*row) state = sql_.find_worker.text(0);
+        is_known = *row;
     }
     const Status moved =
         sql_.take_over.run(registered.name, registered.host, registered.state_id, registered.name);
@@ -479,7 +483,7 @@ Status Step::on(const WorkerRegistered& registered) {
         registered.name, registered.host, registered.root, registered.project, registered.state_id,
         registered.boot_id, registered.start_count, registered.slots, pack_list(registered.agents),
         pack_map(registered.labels), registered.software, record_.time, record_.time);
-    if (!done || state == "up") return done;
+    if (!done || is_known) return done;
     return add_event_of(HoldScope::worker, registered.name.str(), "up", registered.host, "");
 }
 
@@ -501,8 +505,7 @@ Status Step::on(const WorkerNoted& noted) {
 Status Step::add_event() {
     return sql_.add_event.run(record_.seq, record_.time, change_.session, "", change_.revision,
                               change_.shown.status, change_.shown.detail, "", change_.attempt,
-                              change_.host, change_.reason, change_.result_status,
-                              std::nullopt);
+                              change_.host, change_.reason, change_.result_status, std::nullopt);
 }
 
 Status Step::add_event_of(HoldScope scope, const std::string& name, std::string_view state,

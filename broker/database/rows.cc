@@ -46,13 +46,12 @@ void read_relations(sqlite::RowReader& reader, LiveSession& session) {
     std::optional<std::uint32_t> generation;
     std::uint32_t attempt = 0;
     Submission& submission = session.submission;
-    reader.take_all(session.attempts_used, session.retry_at, retry, dependencies,
-                    submission.keep_children, ancestors, generation, attempt);
+    reader.take_all(session.attempts_used, session.retry_at, session.failed_by_itself, retry,
+                    dependencies, submission.keep_children, ancestors, generation, attempt);
     submission.retry = unpack_retry(retry);
     submission.after = unpack_dependencies(dependencies);
     session.ancestors = unpack_ids(ancestors);
-    if (generation)
-        session.parent_fence = Fence{.generation = *generation, .attempt = attempt};
+    if (generation) session.parent_fence = Fence{.generation = *generation, .attempt = attempt};
 }
 
 void read_kill(sqlite::RowReader& reader, LiveSession& session) {
@@ -100,7 +99,8 @@ const char* const kSessionColumns =
     "s.agent, s.project, s.origin_host, s.origin_root, s.agent_in_project, s.queue_anyway, "
     "s.priority, s.delay, s.expires, s.timeout, s.disk_limit, s.on_lost, s.parent, s.retry_of, "
     "s.wanted_host, s.require, s.tags, s.key, s.metadata, "
-    "s.attempts_used, s.retry_at, s.retry, s.dependencies, s.keep_children, s.ancestors, "
+    "s.attempts_used, s.retry_at, s.failed_by_itself, s.retry, s.dependencies, s.keep_children, "
+    "s.ancestors, "
     "s.parent_generation, s.parent_attempt, "
     "s.kill_cause, s.kill_principal, s.kill_reason, "
     "s.outcome, s.outcome_detail, s.ended_generation, s.ended_attempt, s.reason, "

@@ -190,6 +190,7 @@ ALTER TABLE meta ADD COLUMN restored INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE meta ADD COLUMN restored_why TEXT NOT NULL DEFAULT '';
 ALTER TABLE sessions ADD COLUMN attempts_used INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE sessions ADD COLUMN retry_at INTEGER;
+ALTER TABLE sessions ADD COLUMN failed_by_itself INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE sessions ADD COLUMN retry TEXT NOT NULL DEFAULT '';
 ALTER TABLE sessions ADD COLUMN dependencies TEXT NOT NULL DEFAULT '';
 ALTER TABLE sessions ADD COLUMN keep_children INTEGER NOT NULL DEFAULT 0;
@@ -270,9 +271,8 @@ Status bring_up(sqlite::Connection& connection, std::int64_t version) {
     std::string sql = "BEGIN IMMEDIATE;\n";
     if (version == 0) {
         sql += kTablesOf1;
-        sql +=
-            "INSERT INTO meta VALUES(1, '" + sqlite::random_hex(16) +
-            "', 1, 0, 0, 0);\nPRAGMA application_id = " + std::to_string(kApplicationId) + ";\n";
+        sql += "INSERT INTO meta VALUES(1, '" + sqlite::random_hex(16) +
+               "', 1, 0, 0, 0);\nPRAGMA application_id = " + std::to_string(kApplicationId) + ";\n";
         version = 1;
     }
     for (; version < kSchemaVersion; ++version)

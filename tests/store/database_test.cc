@@ -240,12 +240,12 @@ TEST(DatabaseFile, NewerFormatIsRefused) {
     must_open(options_in(dir));
     {
         auto connection = sqlite::Connection::open(dir.path("broker.db"));
-        ASSERT_TRUE((*connection)->execute("PRAGMA user_version = 2").ok());
+        ASSERT_TRUE((*connection)->execute("PRAGMA user_version = 3").ok());
     }
     const auto refused = Database::open(options_in(dir));
     ASSERT_FALSE(refused.ok());
     EXPECT_EQ(refused.error().code, ErrorCode::config);
-    EXPECT_NE(refused.error().message.find("format 2"), std::string::npos);
+    EXPECT_NE(refused.error().message.find("format 3"), std::string::npos);
 }
 
 TEST(DatabaseFile, ForeignFilesAreRefusedAndUntouched) {

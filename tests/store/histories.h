@@ -68,6 +68,33 @@ inline broker::SessionCreated full_created(int number) {
     return body;
 }
 
+// The same with what came with version 2 of the database.
+inline broker::SessionCreated related_created(int number) {
+    broker::SessionCreated body = full_created(number);
+    body.parent_fence = Fence{.generation = 1, .attempt = 4};
+    body.ancestors = {session_id(5), session_id(1)};
+    Submission& s = body.submission;
+    s.retry = RetryPolicy{.attempts_max = 4,
+                          .backoff = Duration(1500),
+                          .backoff_max = Duration(60'000),
+                          .causes = {Detail::exited, Detail::timeout}};
+    s.after = {{.id = session_id(2), .on = AfterCondition::failure},
+               {.id = session_id(3), .on = AfterCondition::any_end}};
+    s.keep_children = true;
+    return body;
+}
+
+inline broker::ReportSuperseded full_superseded(const SessionId& id, Fence fence) {
+    return {.id = id,
+            .fence = fence,
+            .number = 2,
+            .what = "ended: exit 3",
+            .worker = WorkerName("beta"),
+            .cause = "exited",
+            .exit_code = 3,
+            .result = std::string("{\"late\":\"\0\xff\"}", 13)};
+}
+
 inline broker::SessionEnded full_ended(const SessionId& id, Fence fence) {
     broker::SessionEnded body;
     body.id = id;
@@ -105,7 +132,15 @@ inline broker::WorkerRegistered registered(const std::string& name) {
     return body;
 }
 
-// One of each kind, in a possible order, with all fields in use.
+inline std::vector<broker::Record> numbered(std::vector<broker::RecordBody> bodies) {
+    std::vector<broker::Record> records;
+    for (broker::RecordBody& body : bodies)
+        records.push_back(record(records.size() + 1, std::move(body)));
+    return records;
+}
+
+// One of each kind of the first version, in a possible order, with all fields that it had. Golden
+// files hold it: it never changes.
 inline std::vector<broker::Record> every_kind() {
     using namespace broker;
     const SessionId id = session_id(7);
@@ -136,10 +171,74 @@ inline std::vector<broker::Record> every_kind() {
         SessionClosed{.id = id, .by = "alpha"},
         WorkerNoted{.name = worker, .state = "unreachable", .evidence = "silent for 45 s"},
     };
-    std::vector<Record> records;
-    for (RecordBody& body : bodies)
-        records.push_back(record(records.size() + 1, std::move(body)));
-    return records;
+    return numbered(std::move(bodies));
+}
+
+// One of each kind up to 15, likewise: for files from version 2 of the database on.
+inline std::vector<broker::Record> every_kind_to_15() {
+    using namespace broker;
+    const SessionId id = session_id(7);
+    const Fence first{.generation = 1, .attempt = 1};
+    const Fence second{.generation = 1, .attempt = 2};
+    const Fence third{.generation = 2, .attempt = 3};
+    const WorkerName worker("alpha");
+    return numbered({
+        registered("alpha"),
+        registered("beta"),
+        related_created(7),
+        TimeoutChanged{.id = id, .timeout = Duration(7'200'000), .principal = "uid:1000"},
+        AttemptAssigned{.id = id, .fence = first, .worker = worker, .host = "alpha.host"},
+        AttemptStarted{.id = id,
+                       .fence = first,
+                       .started_at = wall_from_ms(kStartMs + 6000),
+                       .workspace = "/srv/shop/x"},
+        AttemptReturned{.id = id,
+                        .fence = first,
+                        .cause = Detail::exited,
+                        .platform_fault = false,
+                        .reason = "exit 1; attempt 2 of 4 follows",
+                        .evidence = "exit record",
+                        .retry_at = wall_from_ms(kStartMs + 8000),
+                        .exit_code = 1},
+        HoldChanged{.scope = HoldScope::agent,
+                    .name = "a7",
+                    .on = true,
+                    .principal = "uid:0",
+                    .reason = "too eager",
+                    .until = wall_from_ms(kStartMs + 3'600'000)},
+        HoldChanged{.scope = HoldScope::worker,
+                    .name = "beta",
+                    .on = true,
+                    .principal = "uid:0",
+                    .reason = "new disks",
+                    .until = std::nullopt},
+        HoldChanged{.scope = HoldScope::agent,
+                    .name = "a7",
+                    .on = false,
+                    .principal = "broker",
+                    .reason = "its deadline came",
+                    .until = std::nullopt},
+        AttemptAssigned{.id = id, .fence = second, .worker = worker, .host = "alpha.host"},
+        EpochBegun{.epoch = std::string(32, 'e'),
+                   .generation = 2,
+                   .hold = true,
+                   .reason = "restored from /backups/one",
+                   .principal = "uid:0"},
+        AttemptAdopted{.id = id, .fence = third, .worker = WorkerName("beta"), .host = "beta.host"},
+        RestoreReleased{.principal = "uid:0", .reason = "all were heard"},
+        full_superseded(id, second),
+        AttemptStarted{.id = id,
+                       .fence = third,
+                       .started_at = wall_from_ms(kStartMs + 20'000),
+                       .workspace = "/srv/shop/x"},
+        KillWished{.id = id,
+                   .principal = "session:20251118-153000-p",
+                   .cause = Detail::parent_killed,
+                   .reason = "wrong branch"},
+        full_ended(id, third),
+        SessionClosed{.id = id, .by = "alpha"},
+        WorkerNoted{.name = worker, .state = "unreachable", .evidence = "silent for 45 s"},
+    });
 }
 
 // Courses of sessions as a broker could decide them, from a seed.
@@ -160,7 +259,7 @@ class History {
     enum class Phase { queued, assigned, running, closing };
     struct Course {
         Phase phase = Phase::queued;
-        Fence fence{.generation = 1, .attempt = 0};
+        Fence fence;
         bool kill = false;
         int faults = 0;
     };
@@ -176,17 +275,44 @@ class History {
         if (dice < 32) return add(note());
         auto course = courses_.begin();
         std::advance(course, static_cast<long>(random_.below(courses_.size())));
-        if (dice < 36) {
-            return add(broker::ReportSuperseded{
-                .id = course->first, .fence = {}, .number = 1, .what = "late"});
+        if (dice < 35) return add(full_superseded(course->first, {.generation = 1, .attempt = 1}));
+        if (dice < 38) return of_the_fleet();
+        if (dice < 41 && course->second.phase != Phase::closing) {
+            return add(broker::TimeoutChanged{.id = course->first,
+                                              .timeout = Duration(1000 + random_.below(9000)),
+                                              .principal = "uid:1000"});
         }
         advance(course->first, course->second);
+    }
+
+    void of_the_fleet() {
+        const std::uint64_t dice = random_.below(20);
+        if (dice == 0) {
+            ++generation_;
+            return add(broker::EpochBegun{.epoch = "epoch-" + std::to_string(generation_),
+                                          .generation = generation_,
+                                          .hold = random_.below(2) == 0,
+                                          .reason = "tried",
+                                          .principal = "uid:0"});
+        }
+        if (dice == 1) return add(broker::RestoreReleased{.principal = "uid:0", .reason = "heard"});
+        static const std::vector<std::string> names = {"", "shop", "a1", "beta"};
+        const std::uint64_t scope = random_.below(names.size());
+        broker::HoldChanged hold{.scope = HoldScope{static_cast<int>(scope) + 1},
+                                 .name = names[scope],
+                                 .on = random_.below(2) == 0,
+                                 .principal = "uid:0",
+                                 .reason = "because " + std::to_string(dice),
+                                 .until = std::nullopt};
+        if (random_.below(2) == 0) hold.until = wall_from_ms(kStartMs + 99'000);
+        add(std::move(hold));
     }
 
     void create() {
         const int number = ++created_;
         broker::SessionCreated body =
             random_.below(3) == 0 ? full_created(number) : created(number);
+        if (random_.below(3) == 0) body = related_created(number);
         if (random_.below(4) == 0) body.submission.key.clear();
         courses_[body.id] = Course{};
         add(std::move(body));
@@ -196,7 +322,8 @@ class History {
         switch (course.phase) {
             case Phase::queued:
                 if (random_.below(8) == 0) return end(id, course);
-                ++course.fence.attempt;
+                if (random_.below(20) == 0) return adopt(id, course);
+                course.fence = {.generation = generation_, .attempt = course.fence.attempt + 1};
                 course.phase = Phase::assigned;
                 return add(broker::AttemptAssigned{
                     .id = id, .fence = course.fence, .worker = worker(), .host = "some.host"});
@@ -220,14 +347,10 @@ class History {
         }
         if (dice < 4 && course.faults < 2) {
             ++course.faults;
-            course.phase = Phase::queued;
-            return add(broker::AttemptReturned{.id = id,
-                                               .fence = course.fence,
-                                               .cause = Detail::start_failed,
-                                               .platform_fault = true,
-                                               .reason = "no room",
-                                               .evidence = ""});
+            return give_back(id, course, true);
         }
+        if (dice == 4) return give_back(id, course, false);
+        if (dice == 5 && random_.below(4) == 0) return adopt(id, course);
         if (course.phase == Phase::assigned) {
             course.phase = Phase::running;
             return add(broker::AttemptStarted{
@@ -237,6 +360,32 @@ class History {
                 .workspace = "/srv/" + id.str()});
         }
         end(id, course);
+    }
+
+    void give_back(const SessionId& id, Course& course, bool platform_fault) {
+        course.phase = Phase::queued;
+        broker::AttemptReturned returned{
+            .id = id,
+            .fence = course.fence,
+            .cause = platform_fault ? Detail::start_failed : Detail::exited,
+            .platform_fault = platform_fault,
+            .reason = "no room",
+            .evidence = "looked at",
+            .retry_at = std::nullopt,
+            .exit_code = std::nullopt};
+        if (random_.below(2) == 0) returned.retry_at = wall_from_ms(kStartMs + 50'000);
+        if (!platform_fault) returned.exit_code = 3;
+        add(std::move(returned));
+    }
+
+    // Of an attempt that the state knows, or of a later one that it does not.
+    void adopt(const SessionId& id, Course& course) {
+        if (course.fence.attempt == 0 || random_.below(2) == 0) {
+            course.fence = {.generation = generation_, .attempt = course.fence.attempt + 1};
+        }
+        course.phase = Phase::assigned;
+        add(broker::AttemptAdopted{
+            .id = id, .fence = course.fence, .worker = worker(), .host = "other.host"});
     }
 
     void end(const SessionId& id, Course& course) {
@@ -259,6 +408,7 @@ class History {
 
     Random random_;
     int created_ = 0;
+    std::uint32_t generation_ = 1;
     std::map<SessionId, Course> courses_;
     std::vector<broker::Record> records_;
 };

@@ -251,10 +251,11 @@ TEST_F(Pages, WorkersHaveEventsWhenTheirStateChanges) {
     put(test::registered("alpha"));  // restarted while up: nothing to see
     put(WorkerNoted{WorkerName("alpha"), "unreachable", "silent for 45 s"});
     put(WorkerNoted{WorkerName("alpha"), "unreachable", "still"});
-    put(test::registered("alpha"));
-    must_apply(*database_, std::span(records_).last(5));
+    put(test::registered("alpha"));  // known, so nothing by itself
+    put(WorkerNoted{WorkerName("alpha"), "up", "heard again"});
+    must_apply(*database_, std::span(records_).last(6));
     EXPECT_EQ(database_->load_live()->worker_states.at(WorkerName("alpha")), "up");
-    const auto all = all_events({.after = records_.size() - 5});
+    const auto all = all_events({.after = records_.size() - 6});
     ASSERT_EQ(all.size(), 3u);
     EXPECT_EQ(all[0].topic, "worker.up.alpha");
     EXPECT_EQ(all[1].topic, "worker.unreachable.alpha");
@@ -263,7 +264,7 @@ TEST_F(Pages, WorkersHaveEventsWhenTheirStateChanges) {
     EXPECT_EQ(all[1].reason, "silent for 45 s");
     EXPECT_TRUE(all[1].id.empty());
     EXPECT_EQ(all[2].topic, "worker.up.alpha");
-    EXPECT_TRUE(all_events({.after = records_.size() - 5, .agent = "claude"}).empty());
+    EXPECT_TRUE(all_events({.after = records_.size() - 6, .agent = "claude"}).empty());
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -101,38 +102,51 @@ inline void must_apply(broker::Database& database, std::span<const broker::Recor
     ASSERT_TRUE(applied.ok()) << applied.error().message;
 }
 
-// Every row of every table but the random epoch, as text. The file must not be open elsewhere.
-inline std::string dump_database(const std::string& file) {
+// The names of a database's columns by table, in their order.
+using Columns = std::map<std::string, std::vector<std::string>>;
+inline Columns columns_of(const std::string& file) {
+    auto connection = broker::sqlite::Connection::open(file);
+    EXPECT_TRUE(connection.ok());
+    Columns columns;
+    auto rows = (*connection)
+                    ->prepare(
+                        "SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c "
+                        "WHERE t.type = 'table' ORDER BY t.name, c.cid");
+    EXPECT_TRUE(rows.ok());
+    while (*rows->step())
+        columns[std::string(rows->text(0))].emplace_back(rows->text(1));
+    return columns;
+}
+
+// Every row of these columns as text, but for the random epoch. The file must not be open
+// elsewhere.
+inline std::string dump_database(const std::string& file, const Columns& columns) {
     auto connection = broker::sqlite::Connection::open(file);
     EXPECT_TRUE(connection.ok());
     std::string dump;
-    for (const char* table :
-         {"sessions", "prompts", "results", "attempts", "keys", "workers", "events", "audit"}) {
-        auto columns =
-            (*connection)
-                ->number("SELECT count(*) FROM pragma_table_info('" + std::string(table) + "')");
-        auto rows =
-            (*connection)->prepare("SELECT * FROM " + std::string(table) + " ORDER BY 1, 2, 3");
-        if (!rows.ok()) {
-            rows = (*connection)->prepare("SELECT * FROM " + std::string(table) + " ORDER BY 1");
+    for (const auto& [table, names] : columns) {
+        std::string sql;
+        for (const std::string& name : names) {
+            const bool random = table == "meta" && name == "epoch";
+            sql += (sql.empty() ? "SELECT " : ", ") + (random ? "length(epoch)" : name);
         }
+        auto rows = (*connection)
+                        ->prepare(sql + " FROM " + table + " ORDER BY 1, 2" +
+                                  (names.size() > 2 ? ", 3" : ""));
         EXPECT_TRUE(rows.ok()) << table;
         while (*rows->step()) {
             dump += table;
-            for (int column = 0; column < *columns; ++column) {
+            for (int column = 0; column < static_cast<int>(names.size()); ++column) {
                 dump += "|";
                 dump += rows->is_null(column) ? "NULL" : std::string(rows->text(column));
             }
             dump += "\n";
         }
     }
-    auto meta =
-        (*connection)->prepare("SELECT generation, applied, id_second, events_after FROM meta");
-    EXPECT_TRUE(*meta->step());
-    for (int column = 0; column < 4; ++column) {
-        dump += std::to_string(meta->number(column)) + "|";
-    }
     return dump;
+}
+inline std::string dump_database(const std::string& file) {
+    return dump_database(file, columns_of(file));
 }
 
 }  // namespace iw::test

@@ -84,12 +84,16 @@ class LiveStateModel {
         live.started_at.reset();
         live.last_reason = body.reason;
         live.retry_at = body.retry_at;
+        live.failed_by_itself = !body.platform_fault;
         if (body.platform_fault) ++live.platform_faults;
         if (!body.platform_fault) ++live.attempts_used;
     }
     void on(const Record&, const SessionEnded& body) {
         LiveSession& live = sessions_.at(body.id);
         live.assigned = false;
+        // By record.h: an attempt that ran, and was not the platform's failure.
+        const bool is_faulty = body.detail == Detail::lost || body.detail == Detail::start_failed;
+        if (body.started_at && !is_faulty) ++live.attempts_used;
         live.ended = body;
         live.ended->result.clear();
     }
@@ -99,7 +103,8 @@ class LiveStateModel {
     void on(const Record&, const WorkerRegistered& body) {
         workers_[body.name] = body;
         for (auto& [id, live] : sessions_) {
-            if (!live.assigned || live.worker_state_id != body.state_id) continue;
+            if (!live.assigned || live.worker == body.name) continue;
+            if (live.worker_state_id != body.state_id || body.state_id.empty()) continue;
             live.worker = body.name;
             live.host = body.host;
         }
