@@ -98,13 +98,12 @@ void BrokerCore::State::started(Now time) {
     durable_.finish_recovery();
     for (const auto& [name, worker] : durable_.workers())
         presence_[name].heard_at = time.steady;
+    begin_holds();
+    if (durable_.restored()) await_workers();
     durable_.for_each_session([&](Session& session) {
         begin_schedule(session, to_ms(session.created_at));
-        // When the delay of a retry began is not recorded: it begins again.
-        if (session.phase == Phase::queued && session.platform_faults > 0) {
-            session.schedule.due_at = time.steady + kRetryDelay * session.platform_faults;
-        }
         refresh_schedule(session);
+        if (waits_for_children(session)) returned_.push_back(*session.id);
     });
     for (const auto& [name, worker] : durable_.workers())
         expect_orphans(worker, time.steady);
@@ -117,10 +116,13 @@ Actions BrokerCore::State::step(Now time, CoreEvent event) {
     IW_CHECK(actions_.outgoing.empty());
     time_ = time;
     assignments_.clear();
+    failed_in_step_ = 0;
     std::visit([this](auto&& each) { on(std::move(each)); }, std::move(event));
     // Sessions' deadlines are no leases: they come whatever the event was, and before anything is
     // handed out, so that what has expired is not given to anyone.
     fire_timers();
+    close_failed();
+    settle_families();
     dispatch();
     return std::exchange(actions_, {});
 }

@@ -67,8 +67,13 @@ void BrokerCore::State::close(const SessionId& id, std::string by) {
     const Session* session = durable_.session(id);
     IW_CHECK(session != nullptr);
     IW_CHECK(session->phase == Phase::closing);
+    if (!fail_dependents(*session)) {
+        unfinished_closes_[id] = std::move(by);
+        return;
+    }
     const std::uint64_t ordinal = session->ordinal;
     emit(SessionClosed{.id = id, .by = std::move(by)});
+    release_dependents(ordinal);
     for (auto& [name, presence] : presence_)
         presence.sent.erase(ordinal);
 }

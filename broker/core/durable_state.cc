@@ -109,6 +109,7 @@ void DurableState::restore_session(const LiveSession& live) {
         progress.workspace = live.workspace;
         progress.last_reason = live.last_reason;
         progress.retry_at = live.retry_at;
+        progress.failed_by_itself = live.failed_by_itself;
         progress.kill = live.kill;
     }
     if (live.ended) {
@@ -145,6 +146,9 @@ Session& DurableState::create(const SessionId& id, const Submission& submission,
         const Session* parent = this->session(submission.parent);
         if (parent != nullptr) found = parent->particular().ancestors;
         found.push_back(submission.parent);
+    }
+    for (const SessionId& ancestor : session.particular().ancestors) {
+        if (sessions_.contains(ancestor)) descendants_.add(ancestor, session);
     }
     ++counts_[static_cast<std::size_t>(Phase::queued)];
     return session;
@@ -218,8 +222,9 @@ void DurableState::on(const Record& record, const AttemptReturned& returned) {
     let_go(session);
     session.progress->started_at.reset();
     session.progress->last_reason = returned.reason;
-    // The bound is the step's to keep: the last fault ends the session instead of returning it.
     session.progress->retry_at = returned.retry_at;
+    session.progress->failed_by_itself = !returned.platform_fault;
+    // The bound is the step's to keep: the last fault ends the session instead of returning it.
     if (returned.platform_fault) ++session.platform_faults;
     if (!returned.platform_fault) ++session.attempts_used;
     IW_CHECK(session.platform_faults < limits::kPlatformFaultsMax);
@@ -233,6 +238,7 @@ void DurableState::on(const Record& record, const SessionEnded& ended) {
     advance(ended.id, record.body);
     IW_CHECK(is_final(ended.status));
     IW_CHECK(ended.fence == session->fence);
+    if (is_attempt_used(ended)) ++session->attempts_used;
     Progress& progress = session->progress_made();
     auto kept = std::make_unique<SessionEnded>();
     // All but the result, which is up to a MiB and which only the database hands out.
@@ -266,6 +272,7 @@ void DurableState::on(const Record& record, const SessionClosed& closed) {
     --counts_[static_cast<std::size_t>(Phase::closing)];
     // The database may not have seen the session's end yet; until then its key is answered here.
     keys_.finish(closed.id, session.key, session.progressed().ended->status);
+    descendants_.remove(session);
     placements_.leave(session.placement);
     sessions_.erase(closed.id);
 }
@@ -357,6 +364,7 @@ void DurableState::hold(Session& session) {
     IW_CHECK(worker != workers_.end());
     const bool fresh = worker->second.held.emplace(session.ordinal, &session).second;
     IW_CHECK(fresh);
+    worker->second.lending.add(session);
 }
 
 void DurableState::let_go(Session& session) {
@@ -364,6 +372,7 @@ void DurableState::let_go(Session& session) {
     IW_CHECK(worker != workers_.end());
     const std::size_t erased = worker->second.held.erase(session.ordinal);
     IW_CHECK(erased == 1);
+    worker->second.lending.remove(session);
 }
 
 // The database does the same to its rows, so that a restored session is with the same name.
@@ -380,6 +389,8 @@ void DurableState::take_over(Worker& worker) {
             }
             session.progress->worker = registration.name;
             session.progress->host = registration.host;
+            other.lending.remove(session);
+            worker.lending.add(session);
             worker.held.insert(other.held.extract(held++));
         }
     }

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "broker/core/family.h"
 #include "broker/core/id_maker.h"
 #include "broker/core/key_index.h"
 #include "broker/core/placement.h"
@@ -33,6 +34,7 @@ struct Worker {
     WorkerRegistered registration;
     std::string state{worker_state::kUp};    // as last noted
     std::map<std::uint64_t, Session*> held;  // sessions with an unfinished attempt here, by ordinal
+    Lending lending;                         // among those
 
     bool is_up() const { return state == worker_state::kUp; }
     Origin root() const { return {registration.host, registration.root}; }
@@ -64,6 +66,7 @@ class DurableState {
     using ClosingGroup = std::map<std::uint64_t, Session*>;
     const std::map<Origin, ClosingGroup>& closing() const { return closing_; }
     const KeyIndex& keys() const { return keys_; }
+    const Descendants& descendants() const { return descendants_; }
     const IdMaker& ids() const { return ids_; }
     const PlacementTable& placements() const { return placements_; }
     std::size_t count(Phase phase) const { return counts_[static_cast<std::size_t>(phase)]; }
@@ -122,6 +125,7 @@ class DurableState {
     std::map<SessionId, Session> sessions_;
     std::map<WorkerName, Worker> workers_;
     std::map<Origin, ClosingGroup> closing_;
+    Descendants descendants_;
     PlacementTable placements_;
     KeyIndex keys_;
     IdMaker ids_;

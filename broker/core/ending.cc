@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "broker/core/retrying.h"
 #include "broker/core/state.h"
 #include "common/base/check.h"
 
@@ -94,6 +95,18 @@ void BrokerCore::State::end_queued(const Session& session, Detail detail, std::s
     emit(std::move(ended));
 }
 
+void BrokerCore::State::fail_queued(const Session& session, Detail detail, std::string reason) {
+    IW_CHECK(session.phase == Phase::queued);
+    SessionEnded ended;
+    ended.id = *session.id;
+    ended.fence = session.fence;
+    ended.status = SessionStatus::failed;
+    ended.detail = detail;
+    ended.reason = std::move(reason);
+    ended.completed_at = std::max(time_.wall, session.created_at);
+    emit(std::move(ended));
+}
+
 void BrokerCore::State::end_attempt(const Session& session, EndedReport& report) {
     IW_CHECK(session.is_held());
     // A session that ran shows it, even if its start was never reported by itself.
@@ -117,6 +130,7 @@ void BrokerCore::State::end_attempt(const Session& session, EndedReport& report)
     if (ended.started_at) ended.completed_at = std::max(ended.completed_at, *ended.started_at);
     ended.workspace = report.workspace.empty() ? progress.workspace : std::move(report.workspace);
     ended.evidence = std::move(report.evidence);
+    if (retry_attempt(session, ended)) return;
     take_result(report, ended);
     emit(std::move(ended));
 }
@@ -163,14 +177,13 @@ void BrokerCore::State::return_attempt(const Session& session, Detail cause, std
         reason += " (" + std::to_string(faults) + " times)";
         return fail_attempt(session, detail, std::move(reason), std::move(evidence));
     }
-    // Set before the record, which puts the session back into the queue.
-    durable_.session(*session.id)->schedule.due_at = time_.steady + kRetryDelay * faults;
-    emit(AttemptReturned{.id = *session.id,
-                         .fence = session.fence,
-                         .cause = cause,
-                         .platform_fault = true,
-                         .reason = std::move(reason),
-                         .evidence = std::move(evidence)});
+    AttemptReturned returned;
+    returned.id = *session.id;
+    returned.fence = session.fence;
+    returned.cause = cause;
+    returned.reason = std::move(reason);
+    returned.evidence = std::move(evidence);
+    give_back(session, kRetryDelay * faults, std::move(returned));
 }
 
 void BrokerCore::State::lose_attempt(const Session& session, const std::string& evidence) {

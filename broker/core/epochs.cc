@@ -1,21 +1,191 @@
-// Epochs: what a restored store does until an admin lets it go on.
+// Epochs. A store that was brought back from a backup, or that has lost something, knows less than
+// its workers: it hands out nothing until they have told what they had and an admin has released
+// it. Every fence from then on is above all that were given out before.
 
+#include <algorithm>
 #include <utility>
 
 #include "broker/core/state.h"
+#include "common/base/check.h"
+#include "common/base/text.h"
 
 namespace iw::broker {
 
+namespace {
+
+// A worker that lists more attempts that nobody knows is not remembered in full.
+constexpr std::size_t kUnknownMax = 10'000;
+constexpr std::size_t kNamesShown = 10;
+
+}  // namespace
+
+void BrokerCore::State::await_workers() {
+    store_second_ = durable_.ids().second();
+    for (auto& [name, presence] : presence_) {
+        presence.is_unheard = true;
+        presence.is_listing = true;
+        presence.listed.clear();
+    }
+}
+
 void BrokerCore::State::on(BeginEpochEvent event) {
+    if (event.caller && event.caller->inside) {
+        return refuse(*event.caller, ErrorCode::forbidden,
+                      "a session may not begin an epoch; ask whoever runs the fleet");
+    }
+    const std::uint32_t generation = durable_.generation() + 1;
+    transition("fleet", "generation " + std::to_string(durable_.generation()),
+               "generation " + std::to_string(generation), event.reason);
     emit(EpochBegun{.epoch = std::move(event.epoch),
-                    .generation = durable_.generation() + 1,
+                    .generation = generation,
                     .hold = true,
                     .reason = std::move(event.reason),
                     .principal = std::move(event.principal)});
+    await_workers();
+    if (!event.caller) return;
+    reply(
+        *event.caller,
+        ReleaseReply{.epoch = durable_.epoch(), .generation = durable_.generation(), .held = true});
+}
+
+// ---- What workers had
+// ----------------------------------------------------------------------------------------
+
+// Also of a worker that comes only after the release: the epoch that it was last in tells.
+void BrokerCore::State::begin_listing(const WorkerHello& hello, Presence& presence) {
+    const bool is_of_other_epoch =
+        hello.seen && !durable_.epoch().empty() && hello.seen->epoch != durable_.epoch();
+    if (durable_.restored() || is_of_other_epoch) presence.is_listing = true;
+    presence.listed.clear();
+    presence.unknown.clear();
+}
+
+void BrokerCore::State::merge(const Worker& worker, Presence& presence,
+                              const std::vector<AttemptState>& attempts) {
+    if (!presence.is_listing) return;
+    for (const AttemptState& attempt : attempts) {
+        Session* session = durable_.session(attempt.session);
+        if (session == nullptr) {
+            // A session from after the backup, if its id is newer than all that the store had.
+            const std::optional<WallTime> second = second_of(attempt.session);
+            const bool is_newer = second && *second > store_second_;
+            if (is_newer && presence.unknown.size() < kUnknownMax) {
+                presence.unknown.insert({.session = attempt.session, .fence = attempt.fence});
+            }
+            continue;
+        }
+        if (is_to_be_adopted(*session, worker, attempt)) {
+            emit(AttemptAdopted{.id = attempt.session,
+                                .fence = attempt.fence,
+                                .worker = worker.registration.name,
+                                .host = worker.registration.host});
+        }
+        const bool is_its_own =
+            session->is_held() && session->fence == attempt.fence && is_of(*session, worker);
+        if (is_its_own) presence.listed.insert(session->ordinal);
+    }
+}
+
+// At the session's own fence only one that is still alive, of a session that waits: that attempt
+// was given up on silence. How every other one of that fence ended is on record here.
+bool BrokerCore::State::is_to_be_adopted(const Session& session, const Worker& worker,
+                                         const AttemptState& attempt) const {
+    if (session.phase == Phase::closing || attempt.phase == AttemptPhase::declined) return false;
+    if (attempt.fence > session.fence) return true;
+    const bool is_alive =
+        attempt.phase == AttemptPhase::accepted || attempt.phase == AttemptPhase::running;
+    return attempt.fence == session.fence && session.phase == Phase::queued && is_alive &&
+           is_of(session, worker);
+}
+
+void BrokerCore::State::end_listing(const Worker& worker, Presence& presence) {
+    presence.is_listing = false;
+    transition("worker=" + worker.registration.name.str(), worker.state, worker.state,
+               "has listed all its attempts");
+    if (durable_.restored()) return;
+    lose_unlisted(worker, presence);
+    ready_.touch(worker);
+}
+
+void BrokerCore::State::lose_unlisted(const Worker& worker, Presence& presence) {
+    std::vector<const Session*> forgotten;
+    for (const auto& [ordinal, session] : worker.held) {
+        if (session->phase != Phase::running || is_orphan(*session, worker)) continue;
+        if (!presence.listed.contains(ordinal)) forgotten.push_back(session);
+    }
+    presence.listed.clear();
+    for (const Session* session : forgotten) {
+        lose(*session, "worker " + worker.registration.name.str() +
+                           " has listed all its attempts, and this one is not among them");
+    }
+}
+
+// ---- Release
+// -------------------------------------------------------------------------------------------------
+
+// A name whose state directory has moved to another one is heard under that.
+std::vector<WorkerName> BrokerCore::State::unheard() const {
+    std::set<std::string> heard;
+    for (const auto& [name, worker] : durable_.workers()) {
+        if (!presence_.at(name).is_unheard) heard.insert(worker.registration.state_id);
+    }
+    std::vector<WorkerName> names;
+    for (const auto& [name, worker] : durable_.workers()) {
+        const Presence& presence = presence_.at(name);
+        if (!presence.is_unheard || presence.is_confirmed_dead) continue;
+        if (!heard.contains(worker.registration.state_id)) names.push_back(name);
+    }
+    return names;
+}
+
+std::optional<Error> BrokerCore::State::release_refusal() const {
+    const auto conflict = [](std::string message) {
+        return make_error(ErrorCode::conflict, std::move(message));
+    };
+    const std::vector<WorkerName> silent = unheard();
+    if (!silent.empty()) {
+        std::vector<std::string> names;
+        for (const WorkerName& name : silent) {
+            if (names.size() < kNamesShown) names.push_back(name.str());
+        }
+        return conflict("not heard since the restore: " + join(names, ", ") +
+                        (silent.size() > kNamesShown ? ", ..." : "") +
+                        "; start them, confirm them dead, or release with force: what they ran "
+                        "may then run twice");
+    }
+    for (const auto& [name, presence] : presence_) {
+        if (!presence.is_listing || presence.is_unheard) continue;
+        return conflict("worker " + name.str() +
+                        " has not yet listed all its attempts; try again in a few seconds");
+    }
+    return std::nullopt;
 }
 
 void BrokerCore::State::on(ReleaseEvent event) {
-    refuse(event.caller, ErrorCode::unknown_verb, "resume_epoch: not known to this broker");
+    const Caller& caller = event.caller;
+    if (caller.inside) {
+        return refuse(caller, ErrorCode::forbidden,
+                      "a session may not release a restore; ask whoever runs the fleet");
+    }
+    if (!durable_.restored()) {
+        return refuse(caller, ErrorCode::conflict,
+                      "nothing is held back by a restore; pauses are lifted by `ictl resume`");
+    }
+    if (!event.force) {
+        if (std::optional<Error> error = release_refusal()) {
+            return refuse(caller, error->code, std::move(error->message));
+        }
+    }
+    transition("fleet", "restored", "released", event.reason);
+    emit(RestoreReleased{.principal = caller.principal, .reason = event.reason});
+    for (const auto& [name, worker] : durable_.workers()) {
+        Presence& presence = presence_.at(name);
+        if (!presence.is_listing && !presence.is_unheard) lose_unlisted(worker, presence);
+    }
+    ready_.touch_all();
+    reply(caller,
+          ReleaseReply{
+              .epoch = durable_.epoch(), .generation = durable_.generation(), .held = false});
 }
 
 FleetReply BrokerCore::State::fleet() const {
@@ -25,6 +195,7 @@ FleetReply BrokerCore::State::fleet() const {
     fleet.seq = durable_.head();
     fleet.restored = durable_.restored().has_value();
     fleet.restored_why = durable_.restored().value_or("");
+    if (fleet.restored) fleet.unheard = unheard();
     for (const auto& [key, hold] : durable_.holds())
         fleet.holds.push_back(hold);
     fleet.queued = durable_.count(Phase::queued);

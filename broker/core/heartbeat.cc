@@ -1,6 +1,7 @@
 // Heartbeats and goodbyes, and what follows from a worker's list of attempts.
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "broker/core/state.h"
@@ -18,6 +19,13 @@ static_assert(kStopsPerMessage * (limits::kReasonMax + 1024) < limits::kMessageM
 
 bool takes_room(AttemptPhase phase) {
     return phase == AttemptPhase::accepted || phase == AttemptPhase::running;
+}
+
+// Whether the worker has reported more of the attempt than the broker has a record of. What has
+// ended is reported without being asked for.
+bool is_beyond(AttemptPhase listed, Phase known) {
+    if (listed == AttemptPhase::closing || listed == AttemptPhase::closed) return true;
+    return listed == AttemptPhase::running && known == Phase::assigned;
 }
 
 bool is_held_by(const Session* session, const Worker& worker, Fence fence) {
@@ -41,6 +49,8 @@ void BrokerCore::State::heard(const WorkerName& name, Presence& presence) {
     presence.heard_at = time_.steady;
     presence.heard_wall = time_.wall;
     presence.is_given_up = false;
+    presence.is_unheard = false;
+    presence.is_confirmed_dead = false;
     const Worker& worker = *durable_.worker(name);
     if (worker.is_up()) return;
     note_worker(worker, worker_state::kUp, "heard again after " + format_elapsed(silence));
@@ -52,19 +62,30 @@ void BrokerCore::State::on(HeartbeatEvent event) {
     const HeartbeatRequest& heartbeat = event.heartbeat;
     if (heartbeat.slots > static_cast<std::uint32_t>(limits::kSlotsMax) ||
         (heartbeat.agents && heartbeat.agents->size() > limits::kAgentsPerWorkerMax) ||
-        heartbeat.attempts.size() > limits::kInventoryMax) {
+        heartbeat.attempts.size() > limits::kInventoryMax ||
+        heartbeat.closed.size() > limits::kInventoryMax) {
         return refuse(event.caller, ErrorCode::bad_request,
-                      "heartbeat: at most 1000 slots, 500 agents and 10000 attempts");
+                      "heartbeat: at most 1000 slots, 500 agents and 10000 attempts of each kind");
     }
     heard(event.worker, *presence);
     const Worker& worker = *durable_.worker(event.worker);
     update_offer(worker, heartbeat);
     // Only a list counts as a beat: it alone can show that something did not arrive.
     ++presence->beat;
+    // What it has, and what it once had.
+    std::vector<AttemptState> all = heartbeat.attempts;
+    if (presence->is_listing) {
+        all.insert(all.end(), heartbeat.closed.begin(), heartbeat.closed.end());
+        merge(worker, *presence, all);
+    }
     take_inventory(worker, *presence, heartbeat.attempts);
-    reply(event.caller,
-          HeartbeatReply{.time = time_.wall, .stops = stops(worker, heartbeat.attempts)});
-    send_missing(worker, *presence, heartbeat.attempts);
+    if (presence->is_listing && heartbeat.closed_all) end_listing(worker, *presence);
+    reply(event.caller, HeartbeatReply{.time = time_.wall,
+                                       .stops = stops(worker, heartbeat.attempts),
+                                       .limits = limit_changes(worker, heartbeat.attempts),
+                                       .restored = presence->is_listing,
+                                       .seq = durable_.head()});
+    send_missing(worker, *presence, all);
     push_outcomes(worker, *presence);
     ready_.touch(worker);
 }
@@ -90,16 +111,28 @@ void BrokerCore::State::take_inventory(const Worker& worker, Presence& presence,
         if (!takes_room(attempt.phase)) continue;
         if (is_held_by(durable_.session(attempt.session), worker, attempt.fence)) continue;
         AttemptRef ref{.session = attempt.session, .fence = attempt.fence};
+        const bool is_known = is_known_over(attempt);
+        if (!is_known) presence.unknown.insert(ref);
         if (!presence.foreign.contains(ref)) {
-            const bool is_known =
-                is_live(attempt.session) || durable_.keys().is_finished(attempt.session);
             transition("worker=" + worker.registration.name.str(), worker.state, worker.state,
                        std::string("runs ") + (is_known ? "superseded" : "unknown") + " attempt " +
                            printable(attempt_name(ref), true));
         }
         foreign.insert(std::move(ref));
     }
+    // What it runs no more is nobody's business; finished ones stay until the next hello.
+    std::erase_if(presence.unknown, [&](const AttemptRef& ref) {
+        return presence.foreign.contains(ref) && !foreign.contains(ref);
+    });
     presence.foreign = std::move(foreign);
+}
+
+// The session has gone on to another attempt, or is over. A fence above the session's own is
+// nothing that this broker has given out.
+bool BrokerCore::State::is_known_over(const AttemptState& attempt) const {
+    const Session* session = durable_.session(attempt.session);
+    if (session == nullptr) return durable_.keys().is_finished(attempt.session);
+    return attempt.fence <= session->fence;
 }
 
 // Wishes not yet reported done, and attempts that the worker should not have any more.
@@ -120,7 +153,7 @@ std::vector<StopOrder> BrokerCore::State::stops(const Worker& worker,
         const Session* session = durable_.session(attempt.session);
         if (is_held_by(session, worker, attempt.fence)) continue;
         // Only an attempt of a session that is known to be elsewhere or over is stopped.
-        if (session == nullptr && !durable_.keys().is_finished(attempt.session)) continue;
+        if (!is_known_over(attempt)) continue;
         // The current attempt is the session: whoever runs it, stopping it would end the session.
         if (session != nullptr && session->is_held() && session->fence == attempt.fence) continue;
         orders.push_back(StopOrder{.session = attempt.session,
@@ -132,19 +165,25 @@ std::vector<StopOrder> BrokerCore::State::stops(const Worker& worker,
 }
 
 // Assignments that the worker's list shows not to have arrived go out again under the same fence.
+// So do those of which it knows more than the broker: it never starts a known attempt, but answers
+// with its reports.
 void BrokerCore::State::send_missing(const Worker& worker, Presence& presence,
                                      const std::vector<AttemptState>& inventory) {
-    std::set<AttemptRef> listed;
+    std::map<AttemptRef, AttemptPhase> listed;
     for (const AttemptState& attempt : inventory) {
-        listed.insert(AttemptRef{.session = attempt.session, .fence = attempt.fence});
+        listed[AttemptRef{.session = attempt.session, .fence = attempt.fence}] = attempt.phase;
     }
+    // After a restore what is not listed may have been given to another worker meanwhile.
+    const bool may_begin = !durable_.restored() && !presence.is_listing;
     for (const auto& [ordinal, session] : worker.held) {
-        // Never one that has started: the list may be older than that, and it must not run twice.
-        if (session->phase != Phase::assigned) continue;
         if (is_orphan(*session, worker) || !presence.is_due_again(ordinal)) continue;
         if (is_sated(presence)) return;  // the next list shows the rest again
-        if (listed.contains(AttemptRef{.session = *session->id, .fence = session->fence})) continue;
-        send_assignment(presence, *session);
+        const auto found =
+            listed.find(AttemptRef{.session = *session->id, .fence = session->fence});
+        // Never one that has started: the list may be older than that, and it must not run twice.
+        const bool is_missing = found == listed.end() && session->phase == Phase::assigned;
+        const bool is_ahead = found != listed.end() && is_beyond(found->second, session->phase);
+        if (is_ahead || (is_missing && may_begin)) send_assignment(presence, *session);
     }
 }
 

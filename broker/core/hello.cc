@@ -92,10 +92,15 @@ std::optional<Error> BrokerCore::State::hello_refusal(const WorkerHello& hello) 
                                   std::to_string(before.start_count) + ", which is registered");
         }
         const bool is_same_place = before.host == hello.host && before.root == hello.root;
+        const bool is_same_boot =
+            before.boot_id.empty() || hello.boot_id.empty() || before.boot_id == hello.boot_id;
         // A copied state directory looks like the same worker until both live.
-        if (known->is_up() && !(is_same_state && is_same_place)) {
-            return taken("worker " + hello.name.str() + " lives on " + before.host + " in " +
-                         before.root + "; take another name, or wait until it is unreachable");
+        if (known->is_up() && !(is_same_state && is_same_place && is_same_boot)) {
+            const Duration silence = time_.steady - presence_.at(hello.name).heard_at;
+            return taken("worker " + hello.name.str() + " on " + before.host + " in " +
+                         before.root + " was heard " + format_elapsed(silence) +
+                         " ago; take another name, or wait until it is unreachable (" +
+                         format_duration(config_.unreachable_after) + ")");
         }
     }
     for (const auto& [name, other] : durable_.workers()) {
@@ -121,6 +126,7 @@ void BrokerCore::State::on(HelloEvent event) {
     // Nothing that was sent on an earlier connection counts as sent.
     presence.sent.clear();
     heard(event.worker.name, presence);
+    begin_listing(event.worker, presence);
     // The shell fills in the rest: software, epoch, time, limits, capabilities.
     WelcomeReply welcome;
     welcome.generation = durable_.generation();
@@ -128,14 +134,17 @@ void BrokerCore::State::on(HelloEvent event) {
     welcome.heartbeat = config_.heartbeat;
     welcome.unreachable = config_.unreachable_after;
     welcome.lost = config_.lost_after;
+    welcome.restored = presence.is_listing;
     reply(event.caller, std::move(welcome));
     // What it runs, what it must stop, what it has not got, what it must write: in this order.
+    merge(worker, presence, event.worker.inventory);
     take_inventory(worker, presence, event.worker.inventory);
     std::vector<StopOrder> orders = stops(worker, event.worker.inventory);
     // A stop goes before the assignment it is about: a worker that knows of it will not start the
     // attempt.
     if (!orders.empty()) push(presence, StopPush{.stops = std::move(orders)});
-    lose_forgotten(worker, event.worker.inventory);
+    // One that still lists may have closed what it does not list here.
+    if (!presence.is_listing) lose_forgotten(worker, event.worker.inventory);
     send_missing(worker, presence, event.worker.inventory);
     push_outcomes(worker, presence);
     close_abandoned();

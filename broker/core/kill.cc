@@ -1,5 +1,5 @@
-// Wishes to end a session. What is with no worker ends at once; the rest is asked of the worker,
-// again and again, until it reports the end.
+// Wishes to end a session, with all that is below it or without. What is with no worker ends at
+// once; the rest is asked of the worker, again and again, until it reports the end.
 
 #include <algorithm>
 #include <utility>
@@ -8,6 +8,13 @@
 #include "common/base/check.h"
 
 namespace iw::broker {
+
+namespace {
+
+// Of a longer reason the descendants' records say nothing: there may be thousands of them.
+constexpr std::size_t kReasonRepeatedMax = 200;
+
+}  // namespace
 
 void BrokerCore::State::on(KillEvent event) {
     const Caller& caller = event.caller;
@@ -28,22 +35,54 @@ void BrokerCore::State::on(KillEvent event) {
                               caller.inside->session.str() + ", which may kill its own only");
         }
     }
+    // Its outcome is decided, and a normal end leaves what is below it alone.
+    if (session->phase == Phase::closing) {
+        return reply(caller, KillReply{.session = view_of(*session)});
+    }
+    Cascade cascade{.root = event.id,
+                    .rest = {},
+                    .reason = "session " + event.id.str() + " above it was killed",
+                    .principal = caller.principal,
+                    .kill = std::nullopt};
+    if (!event.reason.empty() && event.reason.size() <= kReasonRepeatedMax) {
+        cascade.reason += ": " + event.reason;
+    }
+    if (!event.keep_children) {
+        for (const auto& [ordinal, below] : durable_.descendants().below(event.id)) {
+            if (can_be_killed(*below)) cascade.rest.push_back(*below->id);
+        }
+    }
+    cascade.kill = std::move(event);
+    cascades_.push_back(std::move(cascade));
+    run_cascades();
+}
+
+void BrokerCore::State::kill_root(const Cascade& cascade) {
+    IW_CHECK(cascade.kill.has_value());
+    const Caller& caller = cascade.kill->caller;
+    const Session* session = durable_.session(cascade.root);
+    if (session == nullptr || session->phase == Phase::closing) {
+        return refuse(caller, ErrorCode::conflict,
+                      "session " + cascade.root.str() + " ended by itself while the " +
+                          std::to_string(cascade.killed) + " below it were killed");
+    }
     KillReply answer;
+    answer.descendants = cascade.killed;
     // Nobody has to be asked: there is no process, and there will be none.
     if (session->phase == Phase::queued) {
-        end_queued(*session, Detail::killed, event.reason);
+        end_queued(*session, Detail::killed, cascade.kill->reason);
         answer.session = outcome_of(*session).session;
-        begin_closing(event.id);
+        begin_closing(cascade.root);
         // Where nobody has files to write it is final and gone by now, and the outcome is all there
         // is.
-        if (is_live(event.id)) answer.session = view_of(*session);
+        if (is_live(cascade.root)) answer.session = view_of(*session);
         return reply(caller, std::move(answer));
     }
-    if (session->is_held() && !session->is_kill_wished()) {
-        emit(KillWished{.id = event.id,
+    if (!session->is_kill_wished()) {
+        emit(KillWished{.id = cascade.root,
                         .principal = caller.principal,
                         .cause = Detail::killed,
-                        .reason = event.reason});
+                        .reason = cascade.kill->reason});
         IW_CHECK(session->is_kill_wished());
         send_stop(*session);
     }

@@ -38,6 +38,7 @@ void BrokerCore::State::on(TickEvent event) {
         }
     }
     was_stalled_ = event.stall > Duration(0);
+    killed_in_turn_ = 0;
     check_leases();
     check_orphans();
     close_abandoned();
@@ -59,7 +60,9 @@ void BrokerCore::State::check_leases() {
             note_worker(worker, worker_state::kLost, evidence);
         }
         // Also of one that was lost before: the broker may have died between the two.
-        if (worker.state == worker_state::kLost) give_up_attempts(worker, evidence);
+        if (worker.state == worker_state::kLost && may_give_up()) {
+            give_up_attempts(worker, evidence);
+        }
     }
 }
 
@@ -79,7 +82,14 @@ void BrokerCore::State::lose(const Session& session, const std::string& evidence
     begin_closing(id);
 }
 
+// A restored store may take for silent, queued or late what has long gone on elsewhere: nothing
+// ends by a deadline before the workers are heard and an admin has released it.
+bool BrokerCore::State::may_give_up() const {
+    return !durable_.restored();
+}
+
 void BrokerCore::State::check_orphans() {
+    if (!may_give_up()) return;
     for (const auto& [name, worker] : durable_.workers()) {
         Presence& presence = presence_.at(name);
         std::vector<const Session*> expired;
@@ -113,7 +123,8 @@ void BrokerCore::State::note_worker(const Worker& worker, std::string_view state
 // An expiry goes before a due time: a session that may start at the moment it expires does not
 // start.
 void BrokerCore::State::fire_timers() {
-    while (Session* session = expiry_.pop(time_.steady)) {
+    end_holds();
+    while (Session* session = may_give_up() ? expiry_.pop(time_.steady) : nullptr) {
         IW_CHECK(session->phase == Phase::queued);
         const SessionId id = *session->id;
         const Duration waited = *session->particular().expires_at - session->created_at;
@@ -124,7 +135,7 @@ void BrokerCore::State::fire_timers() {
         IW_CHECK(session->phase == Phase::queued);
         // Expiries of sessions that became due go on; only the due time is over.
         session->schedule.due_at = Schedule::kNoDue;
-        ready_.add(*session, durable_.workers());
+        enqueue(*session);
     }
 }
 
@@ -133,18 +144,23 @@ std::optional<Timestamp> BrokerCore::State::next_deadline() const {
     const auto at = [&next](std::optional<Timestamp> deadline) {
         if (deadline && (!next || *deadline < *next)) next = deadline;
     };
-    if (ready_.is_any_touched()) at(time_.steady);
+    const bool is_unfinished = !cascades_.empty() || !unfinished_closes_.empty();
+    if (is_unfinished || (ready_.is_any_touched() && !durable_.restored())) at(time_.steady);
     at(due_.earliest());
-    at(expiry_.earliest());
+    if (may_give_up()) at(expiry_.earliest());
+    for (const auto& [key, end] : hold_ends_)
+        at(end);
     for (const auto& [name, worker] : durable_.workers()) {
         const Presence& presence = presence_.at(name);
         if (worker.is_up() || worker.state == worker_state::kAway) {
             at(presence.heard_at + config_.unreachable_after);
         }
-        if (worker.state == worker_state::kUnreachable ||
-            (worker.state == worker_state::kLost && holds_what_is_given_up(worker))) {
+        const bool gives_up =
+            worker.state == worker_state::kLost && may_give_up() && holds_what_is_given_up(worker);
+        if (worker.state == worker_state::kUnreachable || gives_up) {
             at(presence.heard_at + config_.lost_after);
         }
+        if (!may_give_up()) continue;
         for (const auto& [ordinal, deadline] : presence.orphans)
             at(deadline);
     }

@@ -26,6 +26,16 @@ struct Presence {
     std::map<std::uint64_t, std::uint64_t> sent;
     // Attempts that it runs although they are not (or no longer) given to it: they take room.
     std::set<AttemptRef> foreign;
+    // Those of them, and after a restore finished ones as well, that no session here is known for.
+    std::set<AttemptRef> unknown;
+    // Since a restore: it has not been heard at all; it has not yet listed every attempt that it
+    // closed, so that the broker may be about to give it what it has run before.
+    bool is_unheard = false;
+    bool is_listing = false;
+    // Meanwhile, by ordinal, what it holds and has listed.
+    std::set<std::uint64_t> listed;
+    // An admin's word that it is gone for good; until it is heard.
+    bool is_confirmed_dead = false;
     // Attempts given to the name's previous incarnation, by ordinal, and when they count as lost.
     std::map<std::uint64_t, Timestamp> orphans;
 

@@ -24,14 +24,15 @@ ReadyQueue::Entry entry_of(const Session& session) {
 
 }  // namespace
 
-void ReadyQueue::add(Session& session, const std::map<WorkerName, Worker>& workers) {
+void ReadyQueue::add(Session& session, const DurableState& durable) {
     IW_CHECK(session.phase == Phase::queued);
     const std::uint32_t number = session.placement->number;
     // A class comes and goes with what is ready of it; who may run it is looked up once each time.
     Class& placement_class = classes_[number];
     if (placement_class.placement == nullptr) {
         placement_class.placement = session.placement;
-        placement_class.eligible = eligible_workers(workers, session.placement->placement);
+        placement_class.eligible =
+            eligible_workers(durable.workers(), session.placement->placement);
     }
     Entry entry = entry_of(session);
     entry.session = &session;
@@ -39,22 +40,75 @@ void ReadyQueue::add(Session& session, const std::map<WorkerName, Worker>& worke
     IW_CHECK(fresh);
     ++size_;
     touched_.insert(number);
+    for (const SessionId& id : session.particular().ancestors) {
+        const Session* ancestor = durable.session(id);
+        if (ancestor != nullptr) add_to_family(*ancestor, entry, placement_class);
+    }
 }
 
-void ReadyQueue::remove(const Session& session) {
+void ReadyQueue::add_to_family(const Session& ancestor, const Entry& entry,
+                               Class& placement_class) {
+    const bool fresh = placement_class.families[ancestor.ordinal].insert(entry).second;
+    IW_CHECK(fresh);
+    Family& family = families_[ancestor.ordinal];
+    family.ancestor = &ancestor;
+    family.classes.insert(placement_class.placement->number);
+    touched_families_.insert(ancestor.ordinal);
+}
+
+void ReadyQueue::remove(const Session& session, const DurableState& durable) {
     const auto found = classes_.find(session.placement->number);
     IW_CHECK(found != classes_.end());
-    const std::size_t erased = found->second.entries.erase(entry_of(session));
+    Class& placement_class = found->second;
+    const Entry entry = entry_of(session);
+    const std::size_t erased = placement_class.entries.erase(entry);
     IW_CHECK(erased == 1);
     --size_;
-    if (!found->second.entries.empty()) return;
+    // An ancestor that is gone took its family along when it went.
+    for (const SessionId& id : session.particular().ancestors) {
+        const Session* ancestor = durable.session(id);
+        if (ancestor != nullptr) remove_from_family(*ancestor, entry, placement_class);
+    }
+    if (!placement_class.entries.empty()) return;
+    IW_CHECK(placement_class.families.empty());
     touched_.erase(found->first);
     classes_.erase(found);
+}
+
+void ReadyQueue::remove_from_family(const Session& ancestor, const Entry& entry,
+                                    Class& placement_class) {
+    const auto family = placement_class.families.find(ancestor.ordinal);
+    IW_CHECK(family != placement_class.families.end());
+    const std::size_t erased = family->second.erase(entry);
+    IW_CHECK(erased == 1);
+    if (!family->second.empty()) return;
+    placement_class.families.erase(family);
+    drop_class_of_family(ancestor.ordinal, placement_class.placement->number);
+}
+
+void ReadyQueue::drop_class_of_family(std::uint64_t ancestor, std::uint32_t number) {
+    const auto family = families_.find(ancestor);
+    IW_CHECK(family != families_.end());
+    family->second.classes.erase(number);
+    if (!family->second.classes.empty()) return;
+    families_.erase(family);
+    touched_families_.erase(ancestor);
 }
 
 bool ReadyQueue::contains(const Session& session) const {
     const Class* placement_class = find(session.placement->number);
     return placement_class != nullptr && placement_class->entries.contains(entry_of(session));
+}
+
+void ReadyQueue::forget_family(const Session& ancestor) {
+    const auto family = families_.find(ancestor.ordinal);
+    if (family == families_.end()) return;
+    for (const std::uint32_t number : family->second.classes) {
+        const std::size_t erased = classes_.at(number).families.erase(ancestor.ordinal);
+        IW_CHECK(erased == 1);
+    }
+    families_.erase(family);
+    touched_families_.erase(ancestor.ordinal);
 }
 
 void ReadyQueue::touch(const Worker& worker) {
@@ -64,6 +118,16 @@ void ReadyQueue::touch(const Worker& worker) {
             touched_.insert(number);
         }
     }
+    // Whichever are fewer: what it holds, or what has anything ready below it.
+    if (worker.held.size() < families_.size()) {
+        for (const auto& [ordinal, session] : worker.held) {
+            if (families_.contains(ordinal)) touched_families_.insert(ordinal);
+        }
+        return;
+    }
+    for (const auto& [ordinal, family] : families_) {
+        if (worker.held.contains(ordinal)) touched_families_.insert(ordinal);
+    }
 }
 
 void ReadyQueue::touch(std::uint32_t number) {
@@ -71,20 +135,47 @@ void ReadyQueue::touch(std::uint32_t number) {
     touched_.insert(number);
 }
 
+void ReadyQueue::touch_family(const Session& ancestor) {
+    if (families_.contains(ancestor.ordinal)) touched_families_.insert(ancestor.ordinal);
+}
+
+void ReadyQueue::touch_all() {
+    for (const auto& [number, placement_class] : classes_)
+        touched_.insert(number);
+    for (const auto& [ordinal, family] : families_)
+        touched_families_.insert(ordinal);
+}
+
 void ReadyQueue::reconsider(const std::map<WorkerName, Worker>& workers) {
     for (auto& [number, placement_class] : classes_) {
         placement_class.eligible = eligible_workers(workers, placement_class.placement->placement);
-        touched_.insert(number);
     }
+    touch_all();
 }
 
 std::set<std::uint32_t> ReadyQueue::take_touched() {
     return std::exchange(touched_, {});
 }
 
+std::set<std::uint64_t> ReadyQueue::take_touched_families() {
+    return std::exchange(touched_families_, {});
+}
+
 const ReadyQueue::Class* ReadyQueue::find(std::uint32_t number) const {
     const auto found = classes_.find(number);
     return found == classes_.end() ? nullptr : &found->second;
+}
+
+const ReadyQueue::Family* ReadyQueue::find_family(std::uint64_t ordinal) const {
+    const auto found = families_.find(ordinal);
+    return found == families_.end() ? nullptr : &found->second;
+}
+
+const ReadyQueue::Entries* ReadyQueue::find(std::uint32_t number, std::uint64_t ancestor) const {
+    const Class* placement_class = find(number);
+    if (placement_class == nullptr) return nullptr;
+    const auto family = placement_class->families.find(ancestor);
+    return family == placement_class->families.end() ? nullptr : &family->second;
 }
 
 }  // namespace iw::broker

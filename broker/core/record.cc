@@ -61,6 +61,11 @@ const SessionId* session_of(const RecordBody& body) {
                       body);
 }
 
+bool is_attempt_used(const SessionEnded& ended) {
+    if (!ended.started_at) return false;
+    return ended.detail != Detail::lost && ended.detail != Detail::start_failed;
+}
+
 std::optional<StatusChange> status_after(const RecordBody& body,
                                          std::optional<StatusChange> outcome,
                                          SessionStatus before) {

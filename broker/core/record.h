@@ -196,6 +196,10 @@ std::string_view name(const RecordBody& body);
 // The session the record is about; null for records of workers and of the fleet.
 const SessionId* session_of(const RecordBody& body);
 
+// Whether the end is one of an attempt that ran and counts against the retry policy. What the
+// platform failed (not started, host lost) does not, nor does an end in the queue.
+bool is_attempt_used(const SessionEnded& ended);
+
 // What a session shows once the record is applied; nothing where it does not change. For
 // SessionClosed the answer is the outcome that SessionEnded stated, so the caller passes it.
 struct StatusChange {
@@ -226,8 +230,10 @@ struct LiveSession {
     std::optional<WallTime> started_at;
     std::string workspace;
     std::uint32_t platform_faults = 0;
+    // AttemptReturned without a platform's fault, and an end for which is_attempt_used holds.
     std::uint32_t attempts_used = 0;
     std::optional<WallTime> retry_at;  // of the last AttemptReturned
+    bool failed_by_itself = false;     // likewise: platform_fault is false
     std::optional<Fence> parent_fence;
     std::vector<SessionId> ancestors;  // from the root down to the parent
     std::string last_reason;           // of the last AttemptReturned

@@ -118,8 +118,7 @@ ReportAck BrokerCore::State::handle(const Worker& worker, Report& report) {
     return ack;
 }
 
-void BrokerCore::State::handle_started(const Session& session, const Report& report,
-                                       ReportAck& ack) {
+void BrokerCore::State::handle_started(const Session& session, Report& report, ReportAck& ack) {
     const auto* started = std::get_if<StartedReport>(&report.body);
     IW_CHECK(started != nullptr);
     switch (session.phase) {
@@ -140,8 +139,7 @@ void BrokerCore::State::handle_started(const Session& session, const Report& rep
     }
 }
 
-void BrokerCore::State::handle_declined(const Session& session, const Report& report,
-                                        ReportAck& ack) {
+void BrokerCore::State::handle_declined(const Session& session, Report& report, ReportAck& ack) {
     const auto* declined = std::get_if<DeclinedReport>(&report.body);
     IW_CHECK(declined != nullptr);
     const WorkerName name = session.progressed().worker;
@@ -169,8 +167,7 @@ void BrokerCore::State::handle_ended(const Worker& worker, const Session& sessio
     auto* ended = std::get_if<EndedReport>(&report.body);
     IW_CHECK(ended != nullptr);
     const bool is_lost = ended->cause == EndCause::lost;
-    if (session.phase == Phase::queued) {
-        if (is_lost) return;  // a repeat
+    if (session.phase == Phase::queued && !is_lost && !session.progressed().failed_by_itself) {
         return supersede(worker, session, report, "the attempt was taken back before", ack);
     }
     if (session.is_held()) {
@@ -182,22 +179,37 @@ void BrokerCore::State::handle_ended(const Worker& worker, const Session& sessio
         }
     }
     if (session.phase == Phase::closing) give_outcome(worker, session, ack);
+    // Now, or before, and this is a repeat.
+    if (session.phase == Phase::queued) give_return(worker, session, ack);
 }
 
 // To the owner of the workspace, in the acknowledgement: it saves the way there and back of a push.
 void BrokerCore::State::give_outcome(const Worker& worker, const Session& session, ReportAck& ack) {
     IW_CHECK(session.phase == Phase::closing);
     if (session.progressed().owner != worker.root()) return;
-    const std::size_t bytes = session.particular().metadata.size() + kOutcomeBytesFixed;
-    if (outcome_bytes_ + bytes > kOutcomeBytesMax) return;
-    outcome_bytes_ += bytes;
+    if (!fits_ack(session)) return;
     Presence& presence = presence_.at(worker.registration.name);
     presence.sent[session.ordinal] = presence.beat;
     ack.outcome = outcome_of(session);
 }
 
-void BrokerCore::State::handle_closed(const Worker& worker, const Session& session,
-                                      const Report& report, ReportAck& ack) {
+void BrokerCore::State::give_return(const Worker& worker, const Session& session, ReportAck& ack) {
+    IW_CHECK(session.phase == Phase::queued);
+    // Where the session has no origin, its workspace is where the attempt was.
+    const Origin& origin = session.placement->placement.origin;
+    if (!origin.empty() && origin != worker.root()) return;
+    if (fits_ack(session)) ack.outcome = Outcome{.session = view_of(session)};
+}
+
+bool BrokerCore::State::fits_ack(const Session& session) {
+    const std::size_t bytes = session.particular().metadata.size() + kOutcomeBytesFixed;
+    if (outcome_bytes_ + bytes > kOutcomeBytesMax) return false;
+    outcome_bytes_ += bytes;
+    return true;
+}
+
+void BrokerCore::State::handle_closed(const Worker& worker, const Session& session, Report& report,
+                                      ReportAck& ack) {
     // The fence of the view, or 0 for one that never started.
     const bool is_fence = report.fence == session.fence || report.fence.attempt == 0;
     if (!is_fence || (session.phase != Phase::closing && session.fence.attempt > 0)) {
@@ -213,8 +225,8 @@ void BrokerCore::State::handle_closed(const Worker& worker, const Session& sessi
     close(*session.id, worker.registration.name.str());
 }
 
-void BrokerCore::State::supersede(const Worker& worker, const Session& session,
-                                  const Report& report, std::string what, ReportAck& ack) {
+void BrokerCore::State::supersede(const Worker& worker, const Session& session, Report& report,
+                                  std::string what, ReportAck& ack) {
     ack.error = make_error(
         ErrorCode::stale_fence,
         "attempt " + attempt_name({.session = *session.id, .fence = report.fence}) + ": " + what +
@@ -224,11 +236,22 @@ void BrokerCore::State::supersede(const Worker& worker, const Session& session,
         return each.fence == report.fence && each.number == report.number;
     });
     if (is_kept || kept.size() >= kSupersededMax) return;
-    emit(ReportSuperseded{.id = *session.id,
-                          .fence = report.fence,
-                          .number = report.number,
-                          .what = std::string(kind_of(report.body)) + " by worker " +
-                                  worker.registration.name.str() + ": " + what});
+    ReportSuperseded superseded;
+    superseded.id = *session.id;
+    superseded.fence = report.fence;
+    superseded.number = report.number;
+    superseded.worker = worker.registration.name;
+    superseded.what = std::string(kind_of(report.body)) + " by worker " +
+                      worker.registration.name.str() + ": " + what;
+    // What the attempt made of its work is nobody's outcome, but may be all there is of it.
+    if (auto* ended = std::get_if<EndedReport>(&report.body)) {
+        superseded.cause = name(ended->cause);
+        superseded.exit_code = ended->exit_code;
+        if (ended->result_inline && ended->result.size() <= limits::kResultInlineMax) {
+            superseded.result = std::move(ended->result);
+        }
+    }
+    emit(std::move(superseded));
 }
 
 }  // namespace iw::broker

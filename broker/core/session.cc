@@ -64,11 +64,16 @@ Progress& Session::progress_made() {
     return *progress;
 }
 
+std::uint32_t Session::attempts_max() const {
+    const std::optional<RetryPolicy>& policy = particular().retry;
+    return policy ? policy->attempts_max : 1;
+}
+
 StatusChange shown(const Session& session) {
     const Progress& progress = session.progressed();
     switch (session.phase) {
         case Phase::queued:
-            if (!progress.last_reason.empty()) return {SessionStatus::created, Detail::retrying};
+            if (session.fence.attempt > 0) return {SessionStatus::created, Detail::retrying};
             if (session.particular().not_before) return {SessionStatus::created, Detail::delayed};
             return {SessionStatus::created, Detail::queued};
         case Phase::assigned:

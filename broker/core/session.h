@@ -59,6 +59,7 @@ struct Progress {
     std::string workspace;
     std::string last_reason;           // of the last AttemptReturned
     std::optional<WallTime> retry_at;  // likewise
+    bool failed_by_itself = false;     // likewise: no fault of the platform
     std::optional<KillWished> kill;
     std::unique_ptr<SessionEnded> ended;  // without the bytes of the result
     Origin owner;                         // of the workspace, once ended; empty: nobody's
@@ -104,6 +105,9 @@ struct Session {
     // Write access; makes it when there is none.
     Particulars& particulars_made();
     Progress& progress_made();
+
+    // Attempts that the retry policy allows; one where there is none.
+    std::uint32_t attempts_max() const;
 
     // An attempt is out and unfinished.
     bool is_held() const { return phase == Phase::assigned || phase == Phase::running; }

@@ -4,22 +4,22 @@
 // file each: submit, kill, hello, heartbeat, report, leases (time), ending, closing, dispatch,
 // view, invariants.
 
+#include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "broker/core/broker_core.h"
+#include "broker/core/dependencies.h"
 #include "broker/core/durable_state.h"
 #include "broker/core/presence.h"
 #include "broker/core/ready_queue.h"
 #include "broker/core/session_timers.h"
 
 namespace iw::broker {
-
-// A session that the platform failed waits this long for each time that it did.
-inline constexpr Duration kRetryDelay{5'000};
 
 class BrokerCore::State {
   public:
@@ -83,6 +83,9 @@ class BrokerCore::State {
     // a stale order.
     void refresh_schedule(Session& session);
     void unschedule(Session& session);
+    // Into the ready queue, among the due times or among the waiting parents; blocked ones stand in
+    // none of them.
+    void enqueue(Session& session);
     // Puts due time, expiry and order on the steady clock, once, from the times in the record.
     void begin_schedule(Session& session, std::int64_t accepted_ms);
     // Milliseconds that begin as the wall clock at the start and from then on follow the steady
@@ -104,6 +107,27 @@ class BrokerCore::State {
     std::optional<Error> refusal(const Caller& caller, const Submission& submission) const;
     std::optional<Error> parent_refusal(const SessionId& parent) const;
     std::optional<Error> agent_refusal(const Submission& submission) const;
+
+    // ---- Dependencies
+    std::optional<Error> dependency_refusal(const SubmitEvent::Item& item) const;
+    // Why it would wait for a session that waits for it.
+    std::optional<Error> cycle_refusal(const Submission& submission) const;
+    // Adds whatever waits for the ancestor, through any chain, under its id.
+    void note_waiting(const Session& ancestor, const SessionId& id,
+                      std::map<std::uint64_t, SessionId>& waiting) const;
+    // Why the new session can never start; empty: it may.
+    std::string unmet_at_submission(const SubmitEvent::Item& item) const;
+    // Before a session's first schedule: notes what it waits for.
+    void begin_waiting(Session& session);
+    // Ends what can never start, now that the session is about to be final. Before that is
+    // recorded: whatever part of the records a crash leaves, nobody has lost a dependency that was
+    // not met. False: this step has ended as many as one may, the next goes on.
+    bool fail_dependents(const Session& session);
+    // By the ordinal of a session that is final: what waited for nothing else may start.
+    void release_dependents(std::uint64_t ordinal);
+    // Delivers or closes what fail_dependents and submissions have ended, and closes what that left
+    // unfinished.
+    void close_failed();
 
     // ---- Workers
     // Why the worker may not have this name or this root now.
@@ -137,31 +161,69 @@ class BrokerCore::State {
     bool has_room(const Worker& worker) const;
     // Has been sent as many assignments as one step may send on a connection.
     bool is_sated(const Presence& presence) const;
-    // Reachable and with room, whatever it was sent in this step.
+    // Reachable, and nothing is known to be missing from what it has said of itself.
+    bool is_open(const Worker& worker) const;
+    // Open to anything and with room, whatever it was sent in this step.
     bool could_take(const Worker& worker) const;
-    // Unfinished attempts, its own and those that it runs besides.
+    // The same for descendants of a session that it holds.
+    bool could_take_below(const Worker& worker, const Session& ancestor) const;
+    // Slots in use: unfinished attempts, its own and those that it runs besides, less those that
+    // run on a slot lent by an ancestor.
     std::size_t used(const Worker& worker) const;
     void note_worker(const Worker& worker, std::string_view state, std::string evidence);
+
+    // Superseded, or its session is over: the worker should not run it.
+    bool is_known_over(const AttemptState& attempt) const;
+
+    // ---- Epochs
+    // Nobody has been heard yet, and everybody's closed attempts are missing.
+    void await_workers();
+    // At a hello: whether the worker has to list what it closed.
+    void begin_listing(const WorkerHello& hello, Presence& presence);
+    // From a worker that lists: takes over the attempts that this state knows less of.
+    void merge(const Worker& worker, Presence& presence, const std::vector<AttemptState>& attempts);
+    bool is_to_be_adopted(const Session& session, const Worker& worker,
+                          const AttemptState& attempt) const;
+    void end_listing(const Worker& worker, Presence& presence);
+    // Gives up started attempts that the worker has not listed once.
+    void lose_unlisted(const Worker& worker, Presence& presence);
+    std::vector<WorkerName> unheard() const;
+    // Why the restore may not be released yet.
+    std::optional<Error> release_refusal() const;
+
+    // ---- Confirmed losses
+    std::optional<Error> confirm_refusal(const Session& session) const;
+    std::optional<Error> confirm_refusal(const Worker& worker) const;
+    // The sessions that the request is about, or why it cannot be.
+    Result<std::vector<SessionId>> confirmed_dead(const ConfirmDeadRequest& request);
 
     // ---- Reports
     // Everything that a report changes is emitted here; the acknowledgement leaves after the
     // commit.
     ReportAck handle(const Worker& worker, Report& report);
-    void handle_started(const Session& session, const Report& report, ReportAck& ack);
-    void handle_declined(const Session& session, const Report& report, ReportAck& ack);
+    void handle_started(const Session& session, Report& report, ReportAck& ack);
+    void handle_declined(const Session& session, Report& report, ReportAck& ack);
     void handle_ended(const Worker& worker, const Session& session, Report& report, ReportAck& ack);
-    void handle_closed(const Worker& worker, const Session& session, const Report& report,
+    void handle_closed(const Worker& worker, const Session& session, Report& report,
                        ReportAck& ack);
-    // Refuses with STALE_FENCE, and keeps the report for the record once.
-    void supersede(const Worker& worker, const Session& session, const Report& report,
-                   std::string what, ReportAck& ack);
+    // Refuses with STALE_FENCE, and keeps the report for the record once. The result's bytes are
+    // moved into the record.
+    void supersede(const Worker& worker, const Session& session, Report& report, std::string what,
+                   ReportAck& ack);
     // Puts the outcome into the acknowledgement when the reporter owns the workspace.
     void give_outcome(const Worker& worker, const Session& session, ReportAck& ack);
+    // The same for a session that goes on: its view, which shows that another attempt follows.
+    void give_return(const Worker& worker, const Session& session, ReportAck& ack);
+    // Whether an acknowledgement still holds the session's view besides its other ones.
+    bool fits_ack(const Session& session);
 
     // ---- Ending. The session stays in memory until begin_closing is called for it.
     // One that is with no worker: killed or expired.
     void end_queued(const Session& session, Detail detail, std::string kill_reason);
-    // As its worker judged it; the result's bytes are moved into the record.
+    // One that was never started and never will be.
+    void fail_queued(const Session& session, Detail detail, std::string reason);
+    // As its worker judged it: the session ends, or another attempt follows. The result's bytes are
+    // moved into the record.
     void end_attempt(const Session& session, EndedReport& report);
     // The wish to its worker, if that is connected and knows the attempt.
     void send_stop(const Session& session);
@@ -169,11 +231,67 @@ class BrokerCore::State {
     // a kill is wished.
     void return_attempt(const Session& session, Detail cause, std::string reason,
                         std::string evidence);
+    // Gives the session another attempt where its policy has one for such an end; false, and
+    // nothing is changed, where it has not.
+    bool retry_attempt(const Session& session, SessionEnded& ended);
+    // Back into the queue, for the delay among the due times. The record's retry_at is set here.
+    void give_back(const Session& session, Duration delay, AttemptReturned returned);
     // It is proven that the attempt runs no more, or silence has lasted long enough for the policy
     // to act.
     void lose_attempt(const Session& session, const std::string& evidence);
     void fail_attempt(const Session& session, Detail detail, std::string reason,
                       std::string evidence);
+
+    // ---- Families (family.h)
+    // Whether children of its earlier attempts are not final yet, which its next one waits for.
+    bool waits_for_children(const Session& session) const;
+    // Whether it descends from one of the attempts of the queued session, which are all over.
+    bool is_of_over_attempt(const Session& parent, const Session& descendant) const;
+    // The ancestor of one that has just become final may have waited for that.
+    void child_is_final(const SessionId& ancestor);
+    // A family being killed: those below first, then the one that the kill is about.
+    struct Cascade {
+        SessionId root;
+        std::deque<SessionId> rest;  // not looked at yet, in order of creation
+        std::string reason;          // of those below; short, there may be thousands
+        Principal principal;
+        std::optional<KillEvent> kill;  // none: attempts of the root are over, not the root itself
+        std::uint32_t killed = 0;
+    };
+    // It has neither ended nor been told to.
+    bool can_be_killed(const Session& session) const;
+    // It has been told to end, or is below one that a cascade under way is about.
+    bool is_being_killed(const Session& session) const;
+    // Begins to kill what the attempts of the queued session have left unfinished.
+    void end_attempts_children(const Session& parent);
+    // Does so for the sessions that have come back to the queue, and goes on with what is under
+    // way.
+    void settle_families();
+    void run_cascades();
+    // True: it has ended and is to be delivered.
+    bool kill_descendant(const SessionId& id, Cascade& cascade,
+                         std::map<WorkerName, StopPush>& stops);
+    void kill_root(const Cascade& cascade);
+    // begin_closing for many.
+    void deliver(const std::vector<SessionId>& ended);
+
+    // ---- Holds
+    std::optional<Error> unknown_worker(const std::string& worker) const;
+    // False: it is so already.
+    bool change_hold(const HoldRequest& request, const Principal& principal);
+    void emit_hold(HoldChanged changed);
+    // At the start: deadlines of holds on the steady clock.
+    void begin_holds();
+    void end_holds();
+    const HoldView* hold_on(HoldScope scope, const std::string& name) const;
+    // The pause that keeps sessions of this placement back; null when none does.
+    const HoldView* pause_of(const Placement& placement) const;
+    const HoldView* drain_of(const Worker& worker) const;
+    // Whether one of its ancestors is held, which it may be needed for.
+    bool is_below_held(const Session& session) const;
+    // Why a session that is ready is not handed out although there may be room; empty: nothing
+    // keeps it back.
+    std::string held_back_by(const Session& session) const;
 
     // ---- Closing
     // Null when no worker has registered for the root.
@@ -193,7 +311,8 @@ class BrokerCore::State {
     Outcome outcome_of(const Session& session) const;
 
     // ---- Run timeouts
-    // The session's timeout to the worker that holds it, if that is connected and knows the attempt.
+    // The session's timeout to the worker that holds it, if that is connected and knows the
+    // attempt.
     void send_limit(const Session& session);
     // Attempts of the list that run under another timeout than their session's.
     std::vector<LimitChange> limit_changes(const Worker& worker,
@@ -202,6 +321,8 @@ class BrokerCore::State {
     // ---- Time
     // Notes silent workers and applies on_lost to what they hold.
     void check_leases();
+    // Whether deadlines end sessions now.
+    bool may_give_up() const;
     void give_up_attempts(const Worker& worker, const std::string& evidence);
     // Gives up what no living incarnation of a name can report on any more.
     void check_orphans();
@@ -212,13 +333,31 @@ class BrokerCore::State {
 
     // ---- Handing out
     void dispatch();
+    void hand_out_by_class();
+    // What is ready below the sessions with these ordinals. Adds those to `unfinished` that the
+    // next step must look at again.
+    void hand_out_in_families(const std::set<std::uint64_t>& touched,
+                              std::set<std::uint64_t>& unfinished);
     // The worker for the next session of the class; null when none has room.
     const Worker* pick(const ReadyQueue::Class& placement_class) const;
+    // The same for one below the held ancestor.
+    const Worker* pick_below(const ReadyQueue::Class& placement_class,
+                             const Session& ancestor) const;
+    // Whether only the bound of a step keeps one of the class from being handed out.
+    bool is_room_left(const ReadyQueue::Class& placement_class) const;
+    bool is_room_left_below(const ReadyQueue::Class& placement_class,
+                            const Session& ancestor) const;
     void assign(Session& session, const Worker& worker);
 
     // ---- Views
+    // What records say that the session shows, and what it waits for.
+    StatusChange shown_of(const Session& session) const;
     SessionView view_of(const Session& session) const;
     void describe_queued(const Session& session, SessionView& view) const;
+    std::string blocked_text(const Session& session) const;
+    std::string retrying_text(const Session& session) const;
+    // The detail of a session that could run now, and why it does not.
+    void describe_ready(const Session& session, SessionView& view) const;
     void describe_held(const Session& session, SessionView& view) const;
     void apply_outcome(const SessionEnded& ended, SessionView& view) const;
 
@@ -235,6 +374,17 @@ class BrokerCore::State {
     Duration run_offset_{0};    // wall less steady at the start: see run_time_ms
 
     ReadyQueue ready_;
+    DependencyIndex dependencies_;
+    std::deque<SessionId> to_close_;  // ended by fail_queued, not yet delivered
+    // Sessions whose dependents are not all ended yet, with what SessionClosed will state as `by`.
+    std::map<SessionId, std::string> unfinished_closes_;
+    // Queued and due, but see waits_for_children; by ordinal.
+    std::map<std::uint64_t, Session*> waiting_parents_;
+    std::vector<SessionId> returned_;  // attempts are over, what they left is not looked at yet
+    std::deque<Cascade> cascades_;
+    std::size_t killed_in_turn_ = 0;
+    std::map<DurableState::HoldKey, Timestamp> hold_ends_;
+    WallTime store_second_;  // newest second of an id that the store had when it was restored
     SessionTimers due_;
     SessionTimers expiry_;
     std::map<WorkerName, Presence> presence_;  // one for each registered worker
@@ -243,6 +393,7 @@ class BrokerCore::State {
     Now time_{};
     std::map<PeerId, std::size_t> assignments_;  // sent, by connection
     std::size_t outcome_bytes_ = 0;              // in the acknowledgements of this step
+    std::size_t failed_in_step_ = 0;             // by fail_dependents
     Actions actions_;
 };
 

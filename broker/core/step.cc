@@ -1,8 +1,10 @@
 // The machinery of a step: deciding a fact, answering, and keeping schedules in line with durable
 // state.
 
+#include <algorithm>
 #include <utility>
 
+#include "broker/core/retrying.h"
 #include "broker/core/state.h"
 #include "common/base/check.h"
 #include "common/base/overloaded.h"
@@ -52,10 +54,15 @@ void BrokerCore::State::emit(RecordBody body) {
     const SessionId* id = session_of(body);
     Session* before = id == nullptr ? nullptr : durable_.session(*id);
     std::string from;
+    std::vector<SessionId> above;
     if (before != nullptr) {
-        from = status_text(shown(*before));
+        from = status_text(shown_of(*before));
         // A closed session is gone after this, and with it what its outcome was.
-        if (std::holds_alternative<SessionClosed>(body)) note_session(body, from, before);
+        if (std::holds_alternative<SessionClosed>(body)) {
+            note_session(body, from, before);
+            above = before->particular().ancestors;
+            ready_.forget_family(*before);
+        }
         unschedule(*before);
     }
     const Worker* holder = before != nullptr && before->is_held()
@@ -67,9 +74,14 @@ void BrokerCore::State::emit(RecordBody body) {
     durable_.apply(record);
     const SessionId* now_id = session_of(record.body);
     Session* after = now_id == nullptr ? nullptr : durable_.session(*now_id);
+    for (const SessionId& ancestor : above)
+        child_is_final(ancestor);
     if (after == nullptr) return;
     if (before == nullptr) begin_schedule(*after, run_time_ms());
-    if (holder != nullptr && !after->is_held()) released(*holder, after->ordinal);
+    const bool is_adopted = std::holds_alternative<AttemptAdopted>(record.body);
+    if (holder != nullptr && (!after->is_held() || is_adopted)) released(*holder, after->ordinal);
+    if (std::holds_alternative<AttemptReturned>(record.body)) returned_.push_back(*after->id);
+    if (holder == nullptr && after->is_held()) ready_.touch_family(*after);
     refresh_schedule(*after);
     note_session(record.body, from, after);
 }
@@ -84,7 +96,7 @@ void BrokerCore::State::released(const Worker& worker, std::uint64_t ordinal) {
 void BrokerCore::State::note_session(const RecordBody& body, const std::string& from,
                                      const Session* after) {
     IW_CHECK(after != nullptr);
-    std::string to = status_text(shown(*after));
+    std::string to = status_text(shown_of(*after));
     if (std::holds_alternative<SessionClosed>(body)) {
         const SessionEnded& ended = *after->progressed().ended;
         to = status_text({ended.status, ended.detail});
@@ -136,9 +148,15 @@ void BrokerCore::State::begin_schedule(Session& session, std::int64_t accepted_m
         if (delay > Duration(0)) schedule.due_at = time_.steady + delay;
         schedule.order += (*particulars.not_before - session.created_at).count();
     }
+    // The clock may have been set meanwhile, but no back-off grows by that.
+    if (const std::optional<WallTime>& retry_at = session.progressed().retry_at) {
+        const Duration delay = std::min(*retry_at - time_.wall, retry_delay_max(session));
+        if (delay > Duration(0)) schedule.due_at = time_.steady + delay;
+    }
     if (particulars.expires_at) {
         schedule.expire_at = time_.steady + (*particulars.expires_at - time_.wall);
     }
+    begin_waiting(session);
 }
 
 void BrokerCore::State::unschedule(Session& session) {
@@ -152,20 +170,28 @@ void BrokerCore::State::unschedule(Session& session) {
         due_.clear(schedule.due_at, session);
         return;
     }
-    if (ready_.contains(session)) ready_.remove(session);
+    if (waiting_parents_.erase(session.ordinal) > 0) return;
+    if (ready_.contains(session)) ready_.remove(session, durable_);
 }
 
 void BrokerCore::State::refresh_schedule(Session& session) {
-    if (session.phase != Phase::queued) return;
+    if (session.phase != Phase::queued) return dependencies_.unblock(session);
     Schedule& schedule = session.schedule;
     // What started once was in time, however often it is handed out again.
     if (session.has_started()) schedule.expire_at = Schedule::kNoExpiry;
     if (schedule.expire_at != Schedule::kNoExpiry) expiry_.set(schedule.expire_at, session);
-    if (schedule.due_at != Schedule::kNoDue) {
-        due_.set(schedule.due_at, session);
+    if (!dependencies_.is_blocked(session)) enqueue(session);
+}
+
+void BrokerCore::State::enqueue(Session& session) {
+    Timestamp& due_at = session.schedule.due_at;
+    if (due_at > time_.steady) return due_.set(due_at, session);
+    due_at = Schedule::kNoDue;
+    if (waits_for_children(session)) {
+        waiting_parents_[session.ordinal] = &session;
         return;
     }
-    ready_.add(session, durable_.workers());
+    ready_.add(session, durable_);
 }
 
 }  // namespace iw::broker

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "broker/core/retrying.h"
 #include "broker/core/state.h"
 #include "common/base/check.h"
 #include "common/base/text.h"
@@ -17,6 +18,26 @@ constexpr Duration kDelayMax{10LL * 366 * 24 * 3600 * 1000};
 
 bool is_between(Duration value, Duration low, Duration high) {
     return value >= low && value <= high;
+}
+
+std::optional<Error> retry_refusal(const RetryPolicy& policy) {
+    const auto bad = [](std::string message) {
+        return make_error(ErrorCode::bad_request, "retry." + std::move(message));
+    };
+    if (policy.attempts_max < 1 || policy.attempts_max > limits::kAttemptsMax) {
+        return bad("attempts_max: is not between 1 and 100");
+    }
+    if (!is_between(policy.backoff, Duration(1), kDelayMax) ||
+        !is_between(policy.backoff_max, policy.backoff, kDelayMax)) {
+        return bad("backoff: is not between 1 ms and backoff_max, which is at most 10 years");
+    }
+    for (const Detail cause : policy.causes) {
+        if (is_retry_cause(policy, cause)) continue;
+        return bad("causes: \"" + std::string(name(cause)) +
+                   "\" is not one of exited, signal, "
+                   "disk-limit, result-missing, result-invalid, timeout");
+    }
+    return std::nullopt;
 }
 
 // The codec has checked the wire's limits; what ids, orders and times are made of is checked here
@@ -46,7 +67,7 @@ std::optional<Error> form_refusal(const Submission& submission) {
     if (!is_between(submission.timeout, Duration(1), kDelayMax)) {
         return bad("timeout: is not between 1 ms and 10 years");
     }
-    return std::nullopt;
+    return submission.retry ? retry_refusal(*submission.retry) : std::nullopt;
 }
 
 SubmitOutcome refused(Error error) {
@@ -79,6 +100,7 @@ SubmitOutcome BrokerCore::State::submit(const Caller& caller, SubmitEvent::Item&
     // The local socket vouches for the parent; what the process inside claims does not count.
     if (caller.inside) submission.parent = caller.inside->session;
     if (std::optional<Error> error = refusal(caller, submission)) return refused(*std::move(error));
+    if (std::optional<Error> error = dependency_refusal(item)) return refused(*std::move(error));
 
     SessionCreated created;
     // The id is taken by applying the record, so the next item of the request gets another one.
@@ -87,9 +109,20 @@ SubmitOutcome BrokerCore::State::submit(const Caller& caller, SubmitEvent::Item&
     created.body_hash = item.body_hash;
     if (submission.delay > Duration(0)) created.not_before = time_.wall + submission.delay;
     if (submission.expires) created.expires_at = time_.wall + *submission.expires;
+    if (caller.inside) created.parent_fence = caller.inside->fence;
+    if (const Session* parent = durable_.session(submission.parent)) {
+        created.ancestors = parent->particular().ancestors;
+        created.ancestors.push_back(submission.parent);
+    }
+    std::string unmet = unmet_at_submission(item);
     created.submission = std::move(submission);
     SubmitOutcome outcome{.id = created.id, .duplicate = false, .error = std::nullopt};
     emit(std::move(created));
+    if (unmet.empty()) return outcome;
+    // Accepted all the same: whoever waits for its end sees what becomes of a dependency that is
+    // not met, whenever that was.
+    to_close_.push_back(outcome.id);
+    fail_queued(*durable_.session(outcome.id), Detail::dependency_failed, std::move(unmet));
     return outcome;
 }
 
@@ -124,6 +157,11 @@ std::optional<Error> BrokerCore::State::parent_refusal(const SessionId& parent) 
     if (session == nullptr) {
         return make_error(ErrorCode::not_found,
                           "parent " + printable(parent.str(), true) + " is not a live session");
+    }
+    // It would be killed as soon as it is there.
+    if (is_being_killed(*session)) {
+        return make_error(ErrorCode::conflict, "parent " + parent.str() +
+                                                   " is being killed; it may submit nothing more");
     }
     const std::size_t depth = session->particular().ancestors.size() + 1;
     if (depth <= static_cast<std::size_t>(limits::kSessionDepthMax)) return std::nullopt;

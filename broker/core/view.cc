@@ -35,10 +35,16 @@ SessionView BrokerCore::State::view_of(const Session& session) const {
     view.retry_of = particulars.retry_of;
     view.priority = session.priority;
     view.timeout = session.timeout;
+    view.attempts_used = session.attempts_used;
+    view.attempts_max = session.attempts_max();
+    view.on_lost = session.on_lost;
+    view.not_before = progress.retry_at ? progress.retry_at : particulars.not_before;
+    view.expires_at = particulars.expires_at;
+    view.after = particulars.after;
     view.tags = particulars.tags;
     view.metadata = particulars.metadata;
     view.revision = session.revision;
-    const StatusChange state = shown(session);
+    const StatusChange state = shown_of(session);
     view.status = state.status;
     view.detail = state.detail;
     if (session.phase == Phase::queued) describe_queued(session, view);
@@ -50,15 +56,58 @@ SessionView BrokerCore::State::view_of(const Session& session) const {
     return view;
 }
 
+StatusChange BrokerCore::State::shown_of(const Session& session) const {
+    StatusChange state = shown(session);
+    if (dependencies_.is_blocked(session)) state.detail = Detail::blocked;
+    return state;
+}
+
 void BrokerCore::State::describe_queued(const Session& session, SessionView& view) const {
-    // Why it is here again tells more than what it waits for.
-    view.reason = session.progressed().last_reason;
-    if (!view.reason.empty()) return;
-    if (session.schedule.due_at != Schedule::kNoDue) {
-        view.detail = Detail::delayed;
-        view.reason = "until " + format_utc(*session.particular().not_before);
+    if (dependencies_.is_blocked(session)) {
+        view.reason = blocked_text(session);
         return;
     }
+    const bool is_due_later = session.schedule.due_at != Schedule::kNoDue;
+    if (session.fence.attempt > 0) {
+        const std::string why = retrying_text(session);
+        if (!is_due_later) describe_ready(session, view);
+        if (is_due_later) view.reason = "not before " + format_utc(*view.not_before);
+        view.reason = why + ", " + view.reason;
+        view.detail = Detail::retrying;
+        return;
+    }
+    if (!is_due_later) return describe_ready(session, view);
+    view.detail = Detail::delayed;
+    view.reason = "until " + format_utc(*view.not_before);
+}
+
+std::string BrokerCore::State::blocked_text(const Session& session) const {
+    std::string text;
+    for (const Dependency& dependency : session.particular().after) {
+        const Session* found = durable_.session(dependency.id);
+        if (found == nullptr) continue;
+        text = "waits for " + dependency.id.str() + " (" + std::string(name(shown(*found).status)) +
+               ")";
+        break;
+    }
+    const std::size_t open = dependencies_.open(session);
+    if (open > 1) text += " and " + std::to_string(open - 1) + " more";
+    if (session.schedule.due_at > time_.steady) {
+        text += "; not before " + format_utc(*session.particular().not_before);
+    }
+    return text;
+}
+
+// Why it is here again, and which attempt follows.
+std::string BrokerCore::State::retrying_text(const Session& session) const {
+    std::string text = session.progressed().last_reason;
+    if (!text.empty()) text += "; ";
+    if (session.attempts_max() == 1) return text + "another attempt follows";
+    return text + "attempt " + std::to_string(session.attempts_used + 1u) + " of " +
+           std::to_string(session.attempts_max()) + " follows";
+}
+
+void BrokerCore::State::describe_ready(const Session& session, SessionView& view) const {
     view.detail = Detail::queued;
     const ReadyQueue::Class* placement_class = ready_.find(session.placement->number);
     IW_CHECK(placement_class != nullptr);
