@@ -94,8 +94,10 @@ void WorkerCore::State::send_heartbeat() {
 }
 
 void WorkerCore::State::on(WelcomeEvent event) {
-    const bool first = !link_.up();
-    link_.welcomed(now_.steady, now_.wall, event.welcome);
+    if (!link_.welcomed(now_.steady, now_.wall, event.welcome)) {
+        hear();
+        return;
+    }
     offer_known_ = offer_sent_;
     refused_.clear();
     writable_again();
@@ -109,12 +111,10 @@ void WorkerCore::State::on(WelcomeEvent event) {
         record_seen();
     }
     see(event.welcome.seq);
-    if (first) {
-        emit(Transition{.subject = "link",
-                        .from = "down",
-                        .to = "up",
-                        .why = "welcomed, epoch " + event.welcome.epoch});
-    }
+    emit(Transition{.subject = "link",
+                    .from = "down",
+                    .to = "up",
+                    .why = "welcomed, epoch " + event.welcome.epoch});
 }
 
 void WorkerCore::State::on(RefusedEvent event) {

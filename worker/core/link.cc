@@ -27,8 +27,10 @@ bool Link::heard(Timestamp now) {
     return true;
 }
 
-void Link::welcomed(Timestamp now, WallTime wall, const WelcomeReply& welcome) {
-    if (closed()) return;
+bool Link::welcomed(Timestamp now, WallTime wall, const WelcomeReply& welcome) {
+    if (state_ != State::greeting) return false;
+    // It may have waited in the buffer of a frozen worker, with assignments behind it.
+    if (now - hello_sent_at_ > std::max(welcome.unreachable, kGreetingPatience)) return false;
     state_ = State::up;
     ++serial_;
     heard_at_ = now;
@@ -39,6 +41,7 @@ void Link::welcomed(Timestamp now, WallTime wall, const WelcomeReply& welcome) {
     // The wishes to stop come with the answer to a heartbeat: ask at once.
     next_heartbeat_ = now;
     clock(now, to_ms(welcome.time) > 0 ? welcome.time : wall);
+    return true;
 }
 
 void Link::clock(Timestamp now, WallTime broker_time) {
@@ -91,6 +94,7 @@ Link::Step Link::due(Timestamp now) const {
 void Link::hello_sent(Timestamp now) {
     IW_CHECK(!up() && !closed());
     state_ = State::greeting;
+    hello_sent_at_ = now;
     greeting_until_ = now + kGreetingPatience;
 }
 

@@ -21,7 +21,9 @@ class Link {
     // False: the silence before this message was too long, so the message is of a connection to be
     // given up.
     bool heard(Timestamp now);
-    void welcomed(Timestamp now, WallTime wall, const WelcomeReply& welcome);
+    // False: it answers no hello, or one of so long ago that the broker may have taken this worker
+    // for gone since; nothing has changed then.
+    bool welcomed(Timestamp now, WallTime wall, const WelcomeReply& welcome);
     void clock(Timestamp now, WallTime broker_time);
     void refused(Timestamp now);
     void no_session(Timestamp now);
@@ -53,6 +55,7 @@ class Link {
     std::uint64_t serial_ = 0;
     Timestamp heard_at_;
     Timestamp next_hello_;
+    Timestamp hello_sent_at_;
     Timestamp greeting_until_;
     Timestamp next_heartbeat_;
     Duration hello_pause_{0};

@@ -84,8 +84,9 @@ void WorkerCore::State::on(RestoredEvent event) {
     // Made by a crash in the middle of accepting: nothing was promised, so nothing is known.
     if (attempt.unclaimed() && !attempt.facts.assignment) return;
     attempt.started_written = attempt.facts.reported >= 1;
-    // Whether tmux was asked before the crash is not on disk: look before starting anything.
-    attempt.launched = attempt.unclaimed();
+    // Whether tmux was asked before the crash is not on disk: look before starting anything, and
+    // end a session whose start was taken while its launcher was on the way.
+    attempt.launched = attempt.facts.holder != StartHolder::launcher;
     attempt.launched_at = now_.steady;
     attempt.next_check = now_.steady;
     attempt.launcher_gone = event.launcher == LauncherState::gone;

@@ -466,7 +466,7 @@ TEST(WorkerEnd, ABadReportDoesNotStarveItsNeighbours) {
     EXPECT_FALSE(bench.has<SendReports>());
 }
 
-TEST(WorkerEnd, ASupersededAttemptIsStoppedAndKeptQuiet) {
+TEST(WorkerEnd, ASupersededAttemptIsStoppedAndItsEndToldForTheRecord) {
     Bench bench(bench_config());
     bench.welcome();
     bench.run(kRef);
@@ -478,6 +478,11 @@ TEST(WorkerEnd, ASupersededAttemptIsStoppedAndKeptQuiet) {
     EndFact end = exited(143, bench.wall);
     end.stop_sent = true;
     bench.end(kRef, end);
+    ASSERT_TRUE(bench.has<Judge>());
+    bench.step(JudgedEvent{kRef, {}});
+    EXPECT_EQ(only_report(bench).number, 2u);
+    ack.number = 2;
+    bench.step(AcksEvent{{ack}});
     EXPECT_TRUE(bench.has<RecordClosed>());
     EXPECT_FALSE(bench.has<SendReports>());
     EXPECT_FALSE(bench.has<WriteFinal>()) << "its files are kept as they are";

@@ -1,6 +1,8 @@
 // Random histories of a worker's core: lost, doubled and reordered messages, crashes between any
 // two actions, a broker that forgets connections and gives sessions away. Whatever happens, an
-// attempt is started at most once, and in the end every session is closed.
+// attempt is started at most once, and in the end every session is closed. The broker retries some
+// sessions, changes run timeouts, goes read-only, and is restored to an older state, upon which it
+// learns of what it has forgotten only from the worker.
 
 #include <gtest/gtest.h>
 
@@ -22,6 +24,7 @@ namespace {
 struct Machine {
     bool tmux = false;      // a session of the attempt exists
     bool launcher = false;  // its launcher lives
+    bool untold = false;    // it has ended, and nobody has noticed yet
     int starts = 0;
 };
 
@@ -29,9 +32,12 @@ struct Machine {
 struct BrokerSession {
     enum class State { queued, assigned, ended, closed };
     State state = State::queued;
-    std::uint32_t attempt = 0;
+    Fence fence{.generation = 1, .attempt = 0};
+    int retries_left = 2;
     bool stop_wished = false;
-    int faults = 0;
+    Duration timeout{1'800'000};
+    std::set<Fence> declined;
+    std::set<Fence> returned;
 };
 
 class World {
@@ -47,6 +53,10 @@ class World {
     void turn(bool faults) {
         faults_ = faults;
         restarted_ = false;
+        if (!faults) read_only_ = false;
+        if (chance(150)) backup_ = sessions_;
+        if (chance(250) && !backup_.empty()) restore();
+        if (chance(60)) read_only_ = !read_only_;
         const auto gap = static_cast<std::int64_t>(random_.below(faults ? 20'000 : 3'000));
         bench_.pass(Duration{gap});
         if (faults && random_.below(40) == 0) bench_.pass(Duration{60'000});  // frozen
@@ -83,7 +93,7 @@ class World {
         for (const auto& [id, session] : sessions_) {
             if (session.state == BrokerSession::State::closed) continue;
             text += id.str() + " state " + std::to_string(static_cast<int>(session.state)) +
-                    " attempt " + std::to_string(session.attempt) + "; ";
+                    " attempt " + std::to_string(session.fence.attempt) + "; ";
         }
         return text;
     }
@@ -97,6 +107,8 @@ class World {
         ++start_count_;
         CoreConfig config = bench_config();
         config.start_count = start_count_;
+        config.seen = seen_;
+        told_read_only_ = false;
         bench_.core = WorkerCore(config);
         events_.clear();
         to_worker_.clear();
@@ -157,6 +169,18 @@ class World {
         }
     }
     void perform(const SendGoodbye&) {}
+    void perform(const RecordSeen& action) {
+        if (seen_ && seen_->epoch == action.seen.epoch) {
+            EXPECT_GE(action.seen.seq, seen_->seq) << "the record of the head went back";
+        }
+        seen_ = action.seen;
+    }
+    void perform(const RecordLimits& action) {
+        EXPECT_TRUE(disk_[action.attempt].assignment) << "a limit of an unknown attempt";
+        std::optional<Error> error = maybe_error();
+        if (!error) disk_[action.attempt].timeout = action.timeout;
+        events_.push_back(LimitsRecordedEvent{action.attempt, action.timeout, error});
+    }
     bool send() {
         if (chance(60)) {
             events_.push_back(NotSentEvent{});
@@ -215,12 +239,18 @@ class World {
     void perform(const ForgetAttempt& action) { disk_.erase(action.attempt); }
     void perform(const ReopenAttempt& action) {
         AttemptSnapshot snapshot = disk_.at(action.attempt);
+        EXPECT_TRUE(snapshot.closed_at);
         snapshot.closed_at.reset();
+        snapshot.outcome.reset();
         snapshot.reported = snapshot.started_at ? 1 : 0;
         events_.push_back(RestoredEvent{snapshot, LauncherState::not_asked});
     }
     void perform(const Launch& action) {
         const AttemptRef ref{action.assignment.session, action.assignment.fence};
+        EXPECT_FALSE(told_read_only_) << "launched although the broker takes nothing";
+        EXPECT_LE(bench_.steady - delivered_at_, Duration{45'000}) << "launched without a broker";
+        EXPECT_GE(action.start_by, bench_.steady);
+        EXPECT_LE(action.start_by, delivered_at_ + Duration{45'000});
         for (const auto& [other, machine] : machines_) {
             EXPECT_FALSE(machine.tmux && other.session == ref.session && other != ref)
                 << "two attempts under one tmux name";
@@ -261,6 +291,12 @@ class World {
     void perform(const Judge& action) { events_.push_back(JudgedEvent{action.attempt, {}}); }
     void perform(const WriteFinal& action) {
         EXPECT_FALSE(machines_[action.attempt].launcher) << "final files while its launcher lives";
+        for (const auto& [other, machine] : machines_) {
+            const bool later = other.session == action.attempt.session && action.attempt < other;
+            const bool returns = action.outcome.status == SessionStatus::created;
+            EXPECT_FALSE(returns && later && machine.launcher)
+                << "a return written over a later attempt that runs";
+        }
         events_.push_back(WrittenEvent{action.attempt, WrittenFile::final_files, maybe_error()});
     }
     void perform(const NoteSession&) {}
@@ -272,6 +308,7 @@ class World {
         Machine& machine = machines_[ref];
         machine.launcher = false;
         machine.tmux = false;
+        machine.untold = true;
         AttemptSnapshot& snapshot = disk_[ref];
         if (!without_record && !snapshot.end) {
             EndFact end = exited(0, bench_.wall);
@@ -301,6 +338,8 @@ class World {
                 machine.tmux = false;  // did not get the start: runs nothing and ends
             } else if (machine.launcher && random_.below(6) == 0) {
                 end_agent(ref, chance(5));
+            }
+            if (std::exchange(machine.untold, false)) {
                 feed(SeenEvent{snapshot});
                 if (!snapshot.end) feed(LauncherGoneEvent{ref});
             }
@@ -309,13 +348,43 @@ class World {
 
     // ---- Broker --------------------------------------------------------------------------------
 
+    // The sessions as they were, and another epoch: the worker has to tell the rest.
+    void restore() {
+        sessions_ = backup_;
+        ++generation_;
+        epoch_ = "epoch-" + std::to_string(generation_);
+        seq_ /= 2;
+        connected_ = false;
+        holding_ = true;
+        read_only_ = false;
+        to_worker_.clear();
+        to_broker_.clear();
+    }
+
+    // What a restored broker hears of: live or closed there, at or above what it knows.
+    void adopt(const std::vector<AttemptState>& listed) {
+        for (const AttemptState& state : listed) {
+            BrokerSession& session = sessions_.at(state.session);
+            if (session.state == BrokerSession::State::closed || state.fence < session.fence)
+                continue;
+            if (session.state != BrokerSession::State::queued && state.fence == session.fence)
+                continue;
+            if (session.declined.contains(state.fence) || session.returned.contains(state.fence))
+                continue;
+            session.fence = state.fence;
+            session.state = BrokerSession::State::assigned;
+        }
+    }
+
     using ToBroker = std::variant<WorkerHello, HeartbeatRequest, Report>;
 
     void broker_turn() {
+        ++seq_;
         if (chance(50)) connected_ = false;
         for (auto& [id, session] : sessions_) {
-            if (session.state == BrokerSession::State::queued && connected_) {
-                ++session.attempt;
+            const bool gives = connected_ && !holding_ && !read_only_;
+            if (session.state == BrokerSession::State::queued && gives) {
+                session.fence = Fence{generation_, session.fence.attempt + 1};
                 session.state = BrokerSession::State::assigned;
                 push_assign(id, session);
             }
@@ -327,6 +396,10 @@ class World {
             }
             if (session.state == BrokerSession::State::ended && random_.below(10) == 0)
                 push_close(id, session);
+            if (chance(100)) {
+                session.timeout += Duration{60'000};
+                push(LimitsEvent{{{id, session.fence, session.timeout}}});
+            }
         }
         std::deque<ToBroker> messages = std::exchange(to_broker_, {});
         if (faults_ && messages.size() > 1 && random_.below(4) == 0)
@@ -341,19 +414,30 @@ class World {
         if (chance(30)) to_worker_.push_back(event);
     }
     void push_assign(const SessionId& id, const BrokerSession& session) {
-        push(AssignEvent{{assignment_of(AttemptRef{id, Fence{1, session.attempt}})}});
+        push(AssignEvent{{assignment_of(AttemptRef{id, session.fence})}});
     }
     void push_close(const SessionId& id, const BrokerSession& session) {
-        push(CloseEvent{{Outcome{
-            outcome_of(AttemptRef{id, Fence{1, session.attempt}}, SessionStatus::failed)}}});
+        push(CloseEvent{
+            {Outcome{outcome_of(AttemptRef{id, session.fence}, SessionStatus::failed)}}});
     }
 
-    void hear(const WorkerHello&) {
+    void hear(const WorkerHello& hello) {
+        if (read_only_) {
+            to_worker_.push_back(RefusedEvent{make_error(ErrorCode::read_only, "less than seen")});
+            return;
+        }
+        if (hello.seen && hello.seen->epoch == epoch_) {
+            EXPECT_LE(hello.seen->seq, seq_) << "claims to have seen what never was";
+        }
         connected_ = true;
+        if (holding_) adopt(hello.inventory);
         WelcomeReply reply;
         reply.time = bench_.wall;
         reply.heartbeat = Duration{10'000};
         reply.unreachable = Duration{45'000};
+        reply.epoch = epoch_;
+        reply.seq = seq_;
+        reply.restored = holding_;
         push(WelcomeEvent{reply});
     }
 
@@ -362,11 +446,20 @@ class World {
             to_worker_.push_back(NoSessionEvent{});
             return;
         }
+        if (read_only_) return push(ReadOnlyEvent{"less than seen"});
         HeartbeatReply reply;
         reply.time = bench_.wall;
+        reply.seq = seq_;
+        if (holding_) {
+            adopt(heartbeat.attempts);
+            adopt(heartbeat.closed);
+            if (heartbeat.closed_all) holding_ = false;
+        }
+        reply.restored = holding_;
+        hear_timeouts(heartbeat, reply);
         for (const auto& [id, session] : sessions_) {
             if (session.state != BrokerSession::State::assigned) continue;
-            const Fence fence{1, session.attempt};
+            const Fence fence = session.fence;
             if (session.stop_wished) reply.stops.push_back({id, fence, Detail::killed, "wished"});
             const bool listed =
                 std::ranges::any_of(heartbeat.attempts, [&](const AttemptState& state) {
@@ -377,43 +470,65 @@ class World {
         push(HeartbeatAnsweredEvent{reply});
     }
 
+    void hear_timeouts(const HeartbeatRequest& heartbeat, HeartbeatReply& reply) {
+        for (const AttemptState& state : heartbeat.attempts) {
+            const bool timed =
+                state.phase == AttemptPhase::accepted || state.phase == AttemptPhase::running;
+            EXPECT_TRUE(timed || !state.timeout) << name(state.phase);
+            const BrokerSession& session = sessions_.at(state.session);
+            if (!state.timeout || state.fence != session.fence) continue;
+            if (*state.timeout != session.timeout)
+                reply.limits.push_back({state.session, state.fence, session.timeout});
+        }
+    }
+
     void hear(const Report& report) {
         if (!connected_) {
             to_worker_.push_back(NoSessionEvent{});
             return;
         }
+        if (read_only_) return push(ReadOnlyEvent{"less than seen"});
         ReportAck ack{report.session, report.fence, report.number, std::nullopt, std::nullopt};
         BrokerSession& session = sessions_.at(report.session);
-        const bool current = report.fence.attempt == session.attempt;
-        if (!current && !is_declined_repeat(report))
-            ack.error = make_error(ErrorCode::stale_fence, "stale");
+        const bool current = report.fence == session.fence;
+        const bool repeat = session.declined.contains(report.fence) && report.number == 1;
+        if (!current && !repeat) ack.error = make_error(ErrorCode::stale_fence, "stale");
         if (current) hear_current(session, report, ack);
         push(AcksEvent{{ack}});
     }
 
-    bool is_declined_repeat(const Report& report) const {
-        return declined_.contains(AttemptRef{report.session, report.fence}) && report.number == 1;
+    void hear_ended(BrokerSession& session, const AttemptRef& ref, ReportAck& ack) {
+        using State = BrokerSession::State;
+        EXPECT_FALSE(machines_[ref].launcher) << "reported ended while its launcher lives";
+        const bool again = session.retries_left > 0 && random_.below(3) == 0;
+        if (session.state == State::assigned && again) {
+            --session.retries_left;
+            session.state = State::queued;
+            session.returned.insert(ref.fence);
+        }
+        if (session.state == State::assigned) session.state = State::ended;
+        const bool returned = session.returned.contains(ref.fence);
+        ack.outcome =
+            Outcome{outcome_of(ref, returned ? SessionStatus::created : SessionStatus::completed)};
     }
 
     void hear_current(BrokerSession& session, const Report& report, ReportAck& ack) {
         using State = BrokerSession::State;
         const AttemptRef ref{report.session, report.fence};
         if (session.state == State::queued) {
-            if (!declined_.contains(ref))
+            if (report.number == 2 && session.returned.contains(ref.fence))
+                return hear_ended(session, ref, ack);
+            if (!session.declined.contains(ref.fence))
                 ack.error = make_error(ErrorCode::stale_fence, "given away");
             return;
         }
         if (std::holds_alternative<DeclinedReport>(report.body) &&
             session.state == State::assigned) {
-            declined_.insert(ref);
+            session.declined.insert(ref.fence);
             session.state = State::queued;
             session.stop_wished = false;
         }
-        if (report.number == 2) {
-            EXPECT_FALSE(machines_[ref].launcher) << "reported ended while its launcher lives";
-            if (session.state == State::assigned) session.state = State::ended;
-            ack.outcome = Outcome{outcome_of(ref, SessionStatus::completed)};
-        }
+        if (report.number == 2) hear_ended(session, ref, ack);
         if (report.number == 3 && session.state == State::ended) session.state = State::closed;
     }
 
@@ -421,8 +536,14 @@ class World {
         std::deque<CoreEvent> messages = std::exchange(to_worker_, {});
         if (faults_ && messages.size() > 1 && random_.below(4) == 0)
             std::swap(messages.front(), messages.back());
-        for (CoreEvent& message : messages)
+        for (CoreEvent& message : messages) {
+            const bool answered = std::holds_alternative<WelcomeEvent>(message) ||
+                                  std::holds_alternative<HeartbeatAnsweredEvent>(message);
+            if (answered) told_read_only_ = false;
+            if (std::holds_alternative<ReadOnlyEvent>(message)) told_read_only_ = true;
+            delivered_at_ = bench_.steady;
             feed(std::move(message));
+        }
     }
 
     Random random_;
@@ -430,11 +551,19 @@ class World {
     bool faults_ = true;
     bool restarted_ = false;  // in this turn: the core may not have been asked anything yet
     bool connected_ = false;
+    bool read_only_ = false;
+    bool told_read_only_ = false;
+    bool holding_ = false;
+    std::uint32_t generation_ = 1;
+    std::string epoch_ = "epoch-1";
+    Seq seq_ = 100;
+    Timestamp delivered_at_;
+    std::optional<SeenHead> seen_;
     std::uint64_t start_count_ = 0;
     std::map<AttemptRef, AttemptSnapshot> disk_;
     std::map<AttemptRef, Machine> machines_;
     std::map<SessionId, BrokerSession> sessions_;
-    std::set<AttemptRef> declined_;
+    std::map<SessionId, BrokerSession> backup_;
     std::deque<CoreEvent> events_;
     std::deque<CoreEvent> to_worker_;
     std::deque<ToBroker> to_broker_;
