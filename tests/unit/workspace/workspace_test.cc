@@ -2,9 +2,12 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "common/io/files.h"
@@ -47,6 +50,9 @@ class WorkspaceTest : public ::testing::Test {
     std::string read(const std::string& path) const {
         const Result<std::string> text = io::read_file(path, 1u << 24);
         return text.ok() ? *text : "<" + text.error().message + ">";
+    }
+    void put(const std::string& path, const std::string& text) const {
+        ASSERT_TRUE(io::write_file(path, text, 0644, io::Sync::none).ok());
     }
     std::string folder() const { return project_.workspace(running_view().id); }
     Json state() const { return Json::parse(read(folder() + "/state.json")); }
@@ -195,6 +201,149 @@ TEST_F(WorkspaceTest, NextAttemptStartsWithoutWhatTheOneBeforeLeft) {
               (std::vector<std::string>{"attempts", "prompt.md", "session.log", "state.json"}));
     EXPECT_EQ(io::list_folder(folder() + "/attempts/1"),
               (std::vector<std::string>{"notes.md", "output.log", "result.json"}));
+}
+
+TEST_F(WorkspaceTest, NothingMovesWhenNothingWasLeft) {
+    ASSERT_TRUE(create(project_, running_view(), "p").ok());
+    ASSERT_TRUE(begin_attempt(project_, running_view().id, 2).ok());
+    EXPECT_FALSE(io::exists(folder() + "/attempts"));
+}
+
+TEST_F(WorkspaceTest, ANameThatIsTakenIsNotOverwritten) {
+    ASSERT_TRUE(create(project_, running_view(), "p").ok());
+    ASSERT_TRUE(io::make_folders(folder() + "/attempts/1/work", 0755).ok());
+    put(folder() + "/attempts/1/result.json", "old");
+    put(folder() + "/attempts/1/result.json.2", "older");
+    put(folder() + "/result.json", "new");
+    ASSERT_TRUE(io::make_folders(folder() + "/work", 0755).ok());
+    put(folder() + "/work/file", "new");
+    ASSERT_TRUE(begin_attempt(project_, running_view().id, 2).ok());
+    EXPECT_EQ(read(folder() + "/attempts/1/result.json"), "old");
+    EXPECT_EQ(read(folder() + "/attempts/1/result.json.2"), "older");
+    EXPECT_EQ(read(folder() + "/attempts/1/result.json.3"), "new");
+    EXPECT_EQ(read(folder() + "/attempts/1/work.2/file"), "new");
+}
+
+TEST_F(WorkspaceTest, LinksMoveAndAreNotFollowed) {
+    ASSERT_TRUE(create(project_, running_view(), "p").ok());
+    const std::string outside = temp_.path() + "/outside";
+    ASSERT_TRUE(io::make_folders(outside, 0755).ok());
+    put(outside + "/mine", "x");
+    ASSERT_EQ(::symlink(outside.c_str(), (folder() + "/attempts").c_str()), 0);
+    ASSERT_EQ(::symlink(outside.c_str(), (folder() + "/link").c_str()), 0);
+    put(folder() + "/result.json", "left");
+    ASSERT_TRUE(begin_attempt(project_, running_view().id, 2).ok());
+    EXPECT_EQ(io::list_folder(outside), std::vector<std::string>{"mine"});
+    EXPECT_EQ(read(folder() + "/attempts/1/result.json"), "left");
+    struct stat info {};
+    ASSERT_EQ(::lstat((folder() + "/attempts/1/link").c_str(), &info), 0);
+    EXPECT_TRUE(S_ISLNK(info.st_mode));
+    EXPECT_EQ(io::list_folder(folder()),
+              (std::vector<std::string>{"attempts", "prompt.md", "session.log", "state.json"}));
+}
+
+TEST_F(WorkspaceTest, AWorkspaceThatIsALinkGoesAside) {
+    const std::string outside = temp_.path() + "/outside";
+    ASSERT_TRUE(io::make_folders(outside, 0755).ok());
+    put(outside + "/result.json", "theirs");
+    ASSERT_EQ(::symlink(outside.c_str(), folder().c_str()), 0);
+    const Status begun = begin_attempt(project_, running_view().id, 2);
+    ASSERT_FALSE(begun.ok());
+    EXPECT_EQ(begun.error().code, ErrorCode::conflict);
+    ASSERT_TRUE(create(project_, running_view(), "p").ok());
+    EXPECT_TRUE(begin_attempt(project_, running_view().id, 2).ok());
+    EXPECT_EQ(io::list_folder(outside), std::vector<std::string>{"result.json"});
+}
+
+// A crash at any point, then the same launch again: each file is in one place, once.
+TEST_F(WorkspaceTest, AMoveThatWasInterruptedGoesOn) {
+    ASSERT_TRUE(create(project_, running_view(), "p").ok());
+    constexpr std::size_t kFiles = 300;
+    for (std::size_t i = 0; i < kFiles; ++i)
+        put(folder() + "/file-" + std::to_string(i), std::to_string(i));
+    for (int round = 0; round < 5; ++round) {
+        const pid_t child = ::fork();
+        if (child == 0) {
+            static_cast<void>(begin_attempt(project_, running_view().id, 2));
+            ::_exit(0);
+        }
+        const std::size_t moved = io::list_folder(folder() + "/attempts/1").size();
+        while (io::list_folder(folder() + "/attempts/1").size() < std::min(moved + 20, kFiles)) {
+        }
+        ::kill(child, SIGKILL);
+        ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+    }
+    ASSERT_TRUE(begin_attempt(project_, running_view().id, 2).ok());
+    EXPECT_EQ(io::list_folder(folder()),
+              (std::vector<std::string>{"attempts", "prompt.md", "session.log", "state.json"}));
+    EXPECT_EQ(io::list_folder(folder() + "/attempts/1").size(), kFiles);
+    for (std::size_t i = 0; i < kFiles; ++i)
+        EXPECT_EQ(read(folder() + "/attempts/1/file-" + std::to_string(i)), std::to_string(i));
+}
+
+// A script moves the workspace away in the middle: its copy has everything, and the next attempt
+// is told that its workspace is gone.
+TEST_F(WorkspaceTest, AForeignMoveInTheMiddleLosesNothing) {
+    constexpr std::size_t kFiles = 300;
+    ASSERT_TRUE(create(project_, running_view(), "p").ok());
+    for (std::size_t i = 0; i < kFiles; ++i)
+        put(folder() + "/file-" + std::to_string(i), std::to_string(i));
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const Status begun = begin_attempt(project_, running_view().id, 2);
+        ::_exit(!begun.ok() && begun.error().code == ErrorCode::conflict ? 1 : 0);
+    }
+    while (!io::exists(folder() + "/attempts/1/file-1")) {
+    }
+    const std::string away = temp_.path() + "/away";
+    ASSERT_EQ(::rename(folder().c_str(), away.c_str()), 0);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    // It may have been done just before; then there was nothing to notice.
+    EXPECT_TRUE(WIFEXITED(status));
+    EXPECT_FALSE(io::exists(folder()));
+    EXPECT_EQ(io::list_folder(away + "/attempts/1").size(), kFiles);
+    EXPECT_EQ(begin_attempt(project_, running_view().id, 2).error().code, ErrorCode::conflict);
+}
+
+TEST_F(WorkspaceTest, AReturnIsLoggedOnceAndShowsThatAnotherAttemptFollows) {
+    ASSERT_TRUE(create(project_, running_view(), "p").ok());
+    const WallTime now = wall_from_ms(kCreatedMs + 90'000);
+    ASSERT_TRUE(write_started(project_, running_view(), now).ok());
+    SessionView returned = running_view();
+    returned.status = SessionStatus::created;
+    returned.detail = Detail::retrying;
+    returned.exit_code = 3;
+    returned.reason = "exit code 3; attempt 2 no earlier than 2025-11-18T15:11:40Z";
+    const auto write = [&](WallTime at) {
+        return write_returned(project_, returned, SessionStatus::running, at);
+    };
+    ASSERT_TRUE(write(now).ok());
+    ASSERT_TRUE(write(now + Duration{5'000}).ok()) << "its writer died before it could say so";
+    EXPECT_EQ(state()["status"], "CREATED");
+    EXPECT_EQ(state()["detail"], "retrying");
+    EXPECT_EQ(state()["tmux_active"], false);
+    const std::string line = "[INFO] Status: RUNNING → CREATED (retrying)\n";
+    const std::string log = read(folder() + "/session.log");
+    EXPECT_NE(log.find("[ERROR] Exit code: 3\n"), std::string::npos) << log;
+    ASSERT_NE(log.find(line), std::string::npos) << log;
+    EXPECT_EQ(log.find(line), log.rfind(line)) << log;
+    // The next attempt's return is another one.
+    SessionView second = running_view();
+    second.attempt = 2;
+    second.started_at = now + Duration{20'000};
+    ASSERT_TRUE(write_started(project_, second, now).ok());
+    ASSERT_TRUE(write(now + Duration{30'000}).ok());
+    const std::string both = read(folder() + "/session.log");
+    EXPECT_NE(both.find(line), both.rfind(line)) << both;
+}
+
+TEST_F(WorkspaceTest, AReturnOfAMissingWorkspaceMakesNone) {
+    SessionView returned = running_view();
+    returned.status = SessionStatus::created;
+    EXPECT_TRUE(
+        write_returned(project_, returned, SessionStatus::running, wall_from_ms(kCreatedMs)).ok());
+    EXPECT_FALSE(io::exists(folder()));
 }
 
 TEST_F(WorkspaceTest, ProjectIsFoundUpwards) {
