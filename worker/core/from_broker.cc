@@ -197,7 +197,7 @@ void WorkerCore::State::on(NoSessionEvent) {
 }
 
 void WorkerCore::State::on(NotSentEvent) {
-    link_.not_sent(now_.steady);
+    if (link_.not_sent(now_.steady)) emit(Reconnect{});
 }
 
 void WorkerCore::State::on(HeardEvent) {

@@ -14,6 +14,8 @@ constexpr Duration kHelloPauseFirst{100};
 constexpr Duration kHelloPauseLast{2'000};
 // Said hello over a live connection and nobody answered: a new socket, ever more rarely.
 constexpr Duration kGreetingPatience{5'000};
+// Longer than the transport ever pauses between its own tries.
+constexpr Duration kUnsentPatience{10'000};
 constexpr Duration kSocketPauseFirst{1'000};
 constexpr Duration kSocketPauseLast{30'000};
 // A broker that announces nonsense must not make this worker spin.
@@ -38,6 +40,7 @@ bool Link::welcomed(Timestamp now, WallTime wall, const WelcomeReply& welcome) {
     unreachable_ = std::max(welcome.unreachable, heartbeat_ * 2);
     hello_pause_ = Duration{0};
     socket_pause_ = Duration{0};
+    unsent_since_.reset();
     // The wishes to stop come with the answer to a heartbeat: ask at once.
     next_heartbeat_ = now;
     clock(now, to_ms(welcome.time) > 0 ? welcome.time : wall);
@@ -63,11 +66,15 @@ void Link::no_session(Timestamp now) {
     next_hello_ = now;
 }
 
-void Link::not_sent(Timestamp now) {
-    if (closed() || state_ == State::down) return;
+bool Link::not_sent(Timestamp now) {
+    if (closed() || state_ == State::down) return false;
     state_ = State::down;
     hello_pause_ = next_pause(hello_pause_, kHelloPauseFirst, kHelloPauseLast);
     next_hello_ = now + hello_pause_;
+    if (!unsent_since_) unsent_since_ = now;
+    if (now - *unsent_since_ < kUnsentPatience) return false;
+    unsent_since_ = now;
+    return true;
 }
 
 void Link::lost(Timestamp now) {

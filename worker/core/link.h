@@ -27,7 +27,9 @@ class Link {
     void clock(Timestamp now, WallTime broker_time);
     void refused(Timestamp now);
     void no_session(Timestamp now);
-    void not_sent(Timestamp now);
+    // True when nobody has been connected for so long that a new socket has to be made: the transport
+    // gives a peer up for good that once broke its protocol, and says nothing.
+    bool not_sent(Timestamp now);
     void lost(Timestamp now);
     void close() { state_ = State::closed; }
 
@@ -55,6 +57,7 @@ class Link {
     std::uint64_t serial_ = 0;
     Timestamp heard_at_;
     Timestamp next_hello_;
+    std::optional<Timestamp> unsent_since_;  // nobody has been connected
     Timestamp hello_sent_at_;
     Timestamp greeting_until_;
     Timestamp next_heartbeat_;

@@ -52,6 +52,28 @@ TEST(WorkerLink, RepeatsHelloWithGrowingPausesWhileNobodyIsConnected) {
     }
 }
 
+TEST(WorkerLink, MakesANewSocketWhenNobodyIsConnectedForLong) {
+    Bench bench(bench_config());
+    bench.step(TickEvent{});
+    Duration waited{0};
+    for (int i = 0; i < 20 && !bench.has<Reconnect>(); ++i) {
+        bench.step(NotSentEvent{});
+        if (bench.has<Reconnect>()) break;
+        const Duration pause = *bench.core.next_deadline() - bench.steady;
+        waited += pause;
+        bench.pass(pause);
+        bench.step(TickEvent{});
+    }
+    EXPECT_TRUE(bench.has<Reconnect>());
+    EXPECT_GE(waited, Duration{10'000});
+    // It begins anew with the new socket, and goes on saying hello.
+    bench.pass(*bench.core.next_deadline() - bench.steady);
+    bench.step(TickEvent{});
+    EXPECT_TRUE(bench.has<SendHello>());
+    bench.step(NotSentEvent{});
+    EXPECT_FALSE(bench.has<Reconnect>());
+}
+
 TEST(WorkerLink, MakesANewSocketWhenHelloIsNotAnswered) {
     Bench bench(bench_config());
     bench.step(TickEvent{});
