@@ -255,7 +255,7 @@ Result<FleetStart> start_fleet(const std::string& root) {
     const FleetState before = look_at_fleet(paths);
     if (has_pid(before.broker) && has_pid(before.worker)) return FleetStart{};
 
-    if (Status made = io::make_folders(paths.folder, 0700); !made) return made.error();
+    if (Status made = io::make_durable_folders(paths.folder, 0700); !made) return made.error();
     const StartLock turn(paths.folder);
     if (!turn.held()) return io::system_error("cannot lock", paths.folder + "/start.lock");
     FleetStart started;

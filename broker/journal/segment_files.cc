@@ -71,7 +71,7 @@ bool SegmentFiles::has_spare() const {
 }
 
 Result<std::vector<Segment>> SegmentFiles::open() {
-    const Status made = io::make_folders(folder_, kFolderMode);
+    const Status made = io::make_durable_folders(folder_, kFolderMode);
     if (!made) return made.error();
     const std::vector<std::string> names = io::list_folder(folder_);
     std::vector<Segment> segments;

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <ranges>
 #include <system_error>
 
 namespace iw::io {
@@ -194,6 +195,18 @@ Status make_folders(const std::string& path, mode_t mode) {
     if (::stat(target.c_str(), &info) != 0) return system_error("cannot make folder", target);
     if (!S_ISDIR(info.st_mode)) {
         return make_error(ErrorCode::io, target + " exists and is not a folder");
+    }
+    return Done{};
+}
+
+Status make_durable_folders(const std::string& path, mode_t mode) {
+    std::vector<std::string> parents = {parent_folder(path)};
+    while (!exists(parents.back()))
+        parents.push_back(parent_folder(parents.back()));
+    if (Status made = make_folders(path, mode); !made) return made;
+    // From the outermost: a name on disk is of no use below one that is not.
+    for (const std::string& parent : std::views::reverse(parents)) {
+        if (Status synced = sync_folder(parent); !synced) return synced;
     }
     return Done{};
 }

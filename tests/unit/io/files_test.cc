@@ -165,6 +165,15 @@ TEST(MakeFolders, MakesAllAndLeavesWhatIsThere) {
     EXPECT_EQ(mode_of(dir.path("a/b/c")), 0700u);
 }
 
+TEST(MakeFolders, MakesDurableOnes) {
+    const test::TempDir dir;
+    ASSERT_TRUE(make_durable_folders(dir.path("a/b/c/"), 0700).ok());
+    EXPECT_TRUE(make_durable_folders(dir.path("a/b/c"), 0700).ok());
+    EXPECT_EQ(mode_of(dir.path("a/b/c")), 0700u);
+    ASSERT_TRUE(write_file(dir.path("file"), "", 0600, Sync::none).ok());
+    EXPECT_FALSE(make_durable_folders(dir.path("file/below"), 0700).ok());
+}
+
 TEST(MakeFolders, SaysWhatStandsInTheWay) {
     const test::TempDir dir;
     ASSERT_TRUE(write_file(dir.path("file"), "", 0600, Sync::none).ok());
