@@ -135,5 +135,6 @@ class Recorder:
 
     def crashed(self, what):
         with self._lock:
-            self.history.crashes.append(what)
+            if what not in self.history.crashes:
+                self.history.crashes.append(what)
         self.write("crashed", program=what)

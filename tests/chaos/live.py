@@ -167,17 +167,20 @@ class LiveFleet:
 
     def _supervise(self):
         """Starts again what ended by itself, as a service manager does."""
-        while not self._over.wait(0.1):
+        while not self._over.wait(0.3):
             with self._lock:
                 for half in HALVES:
-                    process = self.processes.get(half)
-                    if process is None or process.poll() is None:
-                        continue
-                    del self.processes[half]
-                    if not (self.excused and process.returncode == EXIT_IO):
-                        self.on_crash(f"i{half} ended by itself with {process.returncode}; see {self.folder}/{half}.log")
-                    if self.wanted[half]:
-                        self._launch(half)
+                    self._look_after(half)
+
+    def _look_after(self, half):
+        process = self.processes.get(half)
+        if process is None or process.poll() is None:
+            return
+        del self.processes[half]
+        if not (self.excused and process.returncode == EXIT_IO):
+            self.on_crash(f"i{half} ended by itself with {process.returncode}; see {self.folder}/{half}.log")
+        if self.wanted[half]:
+            self._launch(half)
 
     def pid(self, half):
         with self._lock:
@@ -309,11 +312,16 @@ class LiveFleet:
         self.worker_link.close()
         self.client_link.close()
         if keep and self._mounted:
-            shutil.copytree(self.disk, self.folder / "kept", symlinks=True, ignore=shutil.ignore_patterns("ballast", "s"))
+            shutil.copytree(self.disk, self.folder / "kept", symlinks=True, ignore=not_to_keep)
         if self._mounted:
             subprocess.run(["umount", "-l", self.disk], check=True)
         if not keep:
             shutil.rmtree(self.folder)
+
+
+def not_to_keep(folder, names):
+    """Sockets cannot be copied, and the undo log says nothing any more."""
+    return [name for name in names if name in ("ballast", "undo") or (pathlib.Path(folder) / name).is_socket()]
 
 
 def send(pid, number):

@@ -155,8 +155,8 @@ def remove(path):
 
 
 def bring_back(saved, path):
-    if saved.exists() and path.parent.is_dir() and not os.path.lexists(path):
-        os.link(saved, path)
+    if os.path.lexists(saved) and path.parent.is_dir() and not os.path.lexists(path):
+        os.link(saved, path, follow_symlinks=False)
 
 
 def power_cut(folder, seed, forget="some"):

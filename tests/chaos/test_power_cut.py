@@ -87,6 +87,12 @@ class Files(ShimCase):
         self.cut()
         self.assertEqual((self.file("a/x"), self.file("a/t")), (None, b"new"))
 
+    def test_a_symlink_is_replaced(self):
+        self.run_code(WRITE + "os.symlink('/nowhere/old', 'a/x'); sync('a'); os.symlink('/etc/passwd', 'a/t'); os.rename('a/t', 'a/x')")
+        self.assertEqual(os.readlink(self.disk / "a/x"), "/etc/passwd")
+        self.cut()
+        self.assertEqual(os.readlink(self.disk / "a/x"), "/nowhere/old")
+
     def test_truncation_comes_back(self):
         self.run_code(WRITE + "put('a/x', b'long text', True); sync('a'); os.truncate; fd = os.open('a/x', os.O_WRONLY | os.O_TRUNC)")
         self.assertEqual(self.file("a/x"), b"")
@@ -103,6 +109,13 @@ class Files(ShimCase):
         self.run_code(WRITE + "os.mkdir('a/b'); sync('a'); put('a/b/x', b'1', True); sync('a/b')")
         self.cut()
         self.assertEqual(self.file("a/b/x"), b"1")
+
+    def test_names_in_the_watched_folder_itself(self):
+        self.run_code(WRITE + "os.mkdir('lost'); put('lost.txt', b'1', True)")
+        self.cut()
+        self.run_code(WRITE + "os.mkdir('kept'); sync('.'); sync(sys.argv[1]); os.mkdir('lost')")
+        self.cut()
+        self.assertEqual(sorted(os.listdir(self.disk)), ["a", "kept"])
 
     def test_sectors_tear(self):
         self.run_code(WRITE + "put('a/x', b'o' * 8192, True); sync('a')")

@@ -91,8 +91,7 @@ int open_file(int folder, const char* path, int flags, mode_t mode) {
         return static_cast<int>(::syscall(SYS_openat, folder, wanted, flags, mode));
     }
     UndoLog& log = undo_log();
-    if (!log.covers(full))
-        return static_cast<int>(::syscall(SYS_openat, folder, path, flags, mode));
+    if (!log.knows(full)) return static_cast<int>(::syscall(SYS_openat, folder, path, flags, mode));
     const UndoLog::Turn turn(log);
     const bool there = inode_of(full) != 0;
     if ((flags & O_CREAT) != 0 && !there) log.will_create(full);

@@ -68,6 +68,10 @@ bool UndoLog::covers(const std::string& path) const {
            path[folder_.size()] == '/';
 }
 
+bool UndoLog::knows(const std::string& path) const {
+    return covers(path) || (fd_ >= 0 && path == folder_);
+}
+
 UndoLog::Turn::Turn(UndoLog& log) : log_(log) {
     log_.mutex_.lock();
     while (::flock(log_.fd_, LOCK_EX) != 0 && errno == EINTR) {
@@ -89,10 +93,12 @@ void UndoLog::append(const std::string& line, const std::string& bytes) {
 }
 
 // A second name for a file, by which it is found whatever becomes of its own.
+// `source` is a name of its own, or that of a descriptor in /proc, which is a link to be followed.
 void UndoLog::keep(const std::string& source, ino_t file) {
     const std::string name = log_folder_ + "/" + number(file);
+    const int flags = source.starts_with("/proc/") ? AT_SYMLINK_FOLLOW : 0;
     const long made =
-        ::syscall(SYS_linkat, AT_FDCWD, source.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW);
+        ::syscall(SYS_linkat, AT_FDCWD, source.c_str(), AT_FDCWD, name.c_str(), flags);
     // ENOENT: it has no name any more, so no power cut can bring it back.
     if (made != 0 && errno != EEXIST && errno != ENOENT) give_up(source.c_str());
 }

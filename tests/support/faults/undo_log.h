@@ -22,7 +22,10 @@ class UndoLog {
     // system, outside of it. Both empty: nothing is logged.
     UndoLog(std::string folder, std::string log);
 
+    // Below the folder.
     bool covers(const std::string& path) const;
+    // That, or the folder itself: its sync makes the names in it durable.
+    bool knows(const std::string& path) const;
 
     // Held around a change and its record, so that the log has the order of the changes: by the
     // threads of this process and by all processes.
