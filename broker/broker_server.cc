@@ -119,6 +119,10 @@ std::optional<Timestamp> BrokerServer::next_deadline() const {
     join_earliest(earliest, backups_.next_deadline(io::now()));
     join_earliest(earliest, watchdog_at_);
     if (!gone_.empty()) join_earliest(earliest, io::steady_now());
+    // A stall shows by a deadline that was overslept. One that fits before a far deadline would
+    // pass for silence of others, so there is always a near one; rarer than heartbeats, it costs
+    // nothing.
+    if (earliest) join_earliest(earliest, io::steady_now() + options_.heartbeat + Duration(1'000));
     return earliest;
 }
 

@@ -143,10 +143,13 @@ void BrokerCore::State::begin_schedule(Session& session, std::int64_t accepted_m
     Schedule& schedule = session.schedule;
     const Particulars& particulars = session.particular();
     schedule.order = accepted_ms - session.priority * limits::kAgeingPerPriority.count();
+    // After a start with a clock that was set back, a delay is still never longer than it was asked
+    // for.
     if (particulars.not_before) {
-        const Duration delay = *particulars.not_before - time_.wall;
+        const Duration asked = *particulars.not_before - session.created_at;
+        const Duration delay = std::min(*particulars.not_before - time_.wall, asked);
         if (delay > Duration(0)) schedule.due_at = time_.steady + delay;
-        schedule.order += (*particulars.not_before - session.created_at).count();
+        schedule.order += asked.count();
     }
     // The clock may have been set meanwhile, but no back-off grows by that.
     if (const std::optional<WallTime>& retry_at = session.progressed().retry_at) {
@@ -154,7 +157,8 @@ void BrokerCore::State::begin_schedule(Session& session, std::int64_t accepted_m
         if (delay > Duration(0)) schedule.due_at = time_.steady + delay;
     }
     if (particulars.expires_at) {
-        schedule.expire_at = time_.steady + (*particulars.expires_at - time_.wall);
+        const Duration asked = *particulars.expires_at - session.created_at;
+        schedule.expire_at = time_.steady + std::min(*particulars.expires_at - time_.wall, asked);
     }
     begin_waiting(session);
 }

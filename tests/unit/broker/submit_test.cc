@@ -215,6 +215,20 @@ TEST(Submit, DelayAndExpiryFollowTheSteadyClock) {
     EXPECT_EQ(CoreDriver::assigned(actions), std::vector<SessionId>{id});
 }
 
+TEST(Submit, AClockSetBackBeforeAStartMakesNoDelayOrExpiryLonger) {
+    CoreDriver driver;
+    Submission submission = CoreDriver::submission("a");
+    submission.delay = seconds(10);
+    submission.expires = seconds(90);
+    const SessionId id = driver.submitted(submission);
+    driver.time.wall -= seconds(24 * 3600);
+    BrokerCore other = driver.replayed();
+    EXPECT_EQ(other.next_deadline(), driver.time.steady + seconds(10));
+    driver.time.steady += seconds(90);
+    static_cast<void>(other.step(driver.time, TickEvent{}));
+    EXPECT_FALSE(other.is_live(id));
+}
+
 TEST(Submit, ExpiresExactlyAtItsDeadline) {
     CoreDriver driver;
     Submission submission = CoreDriver::submission("a");
