@@ -133,6 +133,9 @@ void BrokerShell::wake() {
 void BrokerShell::plan() {
     worked_until_ = parts_.clock.read().steady;
     planned_ = core_.next_deadline();
+    // As the real loop: only a near deadline shows a stall.
+    const Timestamp look_at = worked_until_ + limits::kHeartbeatInterval + Duration(1'000);
+    if (planned_) planned_ = std::min(*planned_, look_at);
     for (const auto& [id, waiter] : waiters_) {
         if (waiter.is_parked && (!planned_ || waiter.deadline < *planned_))
             planned_ = waiter.deadline;
@@ -297,8 +300,9 @@ void BrokerShell::committed() {
 void BrokerShell::send() {
     for (Outbound& outbound : std::exchange(outgoing_, {})) {
         if (parts_.world.fault_one_in(3'000)) return kill("while it sends");
-        if (!parts_.network.send(outbound.peer, std::move(outbound.payload)))
-            gone_.push_back(outbound.peer);
+        if (parts_.network.send(outbound.peer, std::move(outbound.payload))) continue;
+        gone_.push_back(outbound.peer);
+        peers_.erase(outbound.peer);
     }
 }
 

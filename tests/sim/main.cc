@@ -46,6 +46,8 @@ bool run(std::uint64_t seed, bool is_traced) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    // Whole lines, so that nothing is missing should an assumption break.
+    std::setvbuf(stdout, nullptr, _IOLBF, 0);
     std::vector<std::uint64_t> numbers;
     std::uint64_t stride = 1;
     bool is_traced = false;

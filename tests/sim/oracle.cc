@@ -9,7 +9,7 @@ namespace iw::sim {
 namespace {
 
 // The broker notices a stall of its own from here on; a shorter one it may count as silence.
-constexpr Duration kUnnoticed{11'000};
+constexpr Duration kUnnoticed{13'000};
 // Timeouts are kept on clocks that run up to a tenth too fast.
 constexpr int kRateSlackPercent = 88;
 
@@ -160,6 +160,12 @@ void Oracle::broker_stood_still(Duration how_long) {
         heard += how_long - kUnnoticed;
     for (auto& [state, heard] : heard_state_)
         heard += how_long - kUnnoticed;
+}
+
+void Oracle::broker_clock_set(Duration by) {
+    for (auto& [id, known] : sessions_) {
+        if (known.expires) *known.expires -= std::max(by, Duration(0));
+    }
 }
 
 void Oracle::heard(const WorkerName& worker, Timestamp now) {

@@ -32,6 +32,8 @@ class Oracle {
 
     // ---- The broker
     void broker_started(Timestamp now);
+    // Its wall clock was set. Due times are put on it over a restart, and nobody can tell.
+    void broker_clock_set(Duration by);
     // It did not run for so long; what it could not read it cannot blame on anybody.
     void broker_stood_still(Duration how_long);
     void heard(const WorkerName& worker, Timestamp now);

@@ -178,7 +178,9 @@ void Simulation::inject_machine(Fault fault) {
     if (fault == Fault::launcher_killed) return site.kill_some_launcher();
     const Duration by = world_.between(Duration(0), 2 * 86'400_s) - 86'400_s;
     world_.note(hosts_[host]->name, "wall clock set");
-    hosts_[host]->clock.set_wall(world_.one_in(2) ? by : by / 24);
+    const Duration step = world_.one_in(2) ? by : by / 24;
+    hosts_[host]->clock.set_wall(step);
+    if (host == 0) oracle_.broker_clock_set(step);
 }
 
 void Simulation::inject_network(Fault fault) {

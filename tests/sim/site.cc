@@ -35,6 +35,9 @@ worker::AttemptSnapshot Site::snapshot(const AttemptRef& attempt) const {
     snapshot.holder = folder.holder;
     snapshot.holder_reason = folder.holder_reason;
     if (folder.process) snapshot.started_at = folder.process->started_at;
+    if (folder.process && folder.process->boot_id == parts_.host.boot_id())
+        snapshot.started = folder.process->started;
+    snapshot.timeout = folder.timeout;
     snapshot.stop = folder.stop;
     snapshot.end = folder.end;
     snapshot.log_done = folder.log_done;
@@ -70,11 +73,13 @@ Site::Agent* Site::agent(const AttemptRef& attempt, std::uint64_t serial) {
 
 // ---- tmux --------------------------------------------------------------------------------------
 
-worker::LaunchedEvent Site::launch(const Assignment& assignment) {
-    const AttemptRef attempt{assignment.session, assignment.fence};
+worker::LaunchedEvent Site::launch(const worker::Launch& action) {
+    const AttemptRef attempt{action.assignment.session, action.assignment.fence};
     const auto failed = [&](LaunchOutcome outcome, const std::string& reason) {
         return worker::LaunchedEvent{.attempt = attempt, .outcome = outcome, .reason = reason};
     };
+    if (parts_.host.clock.read().steady > action.start_by)
+        return failed(LaunchOutcome::withheld, "");
     World& world = parts_.world;
     const std::string& prompt = disk_.at(attempt).assignment->prompt;
     if (parts_.plans.find(prompt).cannot_start)
@@ -85,7 +90,7 @@ worker::LaunchedEvent Site::launch(const Assignment& assignment) {
     if (world.fault_one_in(40)) return failed(LaunchOutcome::launched, "");  // gone at once
     sessions_[attempt.session] = attempt;
     const std::uint64_t serial = ++last_serial_;
-    launchers_[attempt] = Launcher{.serial = serial};
+    launchers_[attempt] = Launcher{.serial = serial, .start_by = action.start_by};
     const bool is_slow = world.fault_one_in(25);
     const Duration delay =
         is_slow ? world.between(1_s, 90_s) : world.between(Duration(5), Duration(400));
@@ -113,8 +118,9 @@ void Site::claim(const AttemptRef& attempt, std::uint64_t serial) {
     Launcher* mine = launcher(attempt, serial);
     if (mine == nullptr) return;
     const auto folder = disk_.find(attempt);
-    if (folder == disk_.end() || folder->second.holder != StartHolder::nobody) {
-        note(attempt, "is not started: its start is taken");
+    const bool is_late = parts_.host.clock.read().steady > mine->start_by;
+    if (is_late || folder == disk_.end() || folder->second.holder != StartHolder::nobody) {
+        note(attempt, is_late ? "is not started: too late" : "is not started: its start is taken");
         return end_launcher(attempt);
     }
     folder->second.holder = StartHolder::launcher;
@@ -128,12 +134,12 @@ void Site::claim(const AttemptRef& attempt, std::uint64_t serial) {
 void Site::start_agent(const AttemptRef& attempt, std::uint64_t serial) {
     if (launcher(attempt, serial) == nullptr) return;
     AttemptFolder& folder = disk_.at(attempt);
-    const WallTime now = parts_.host.clock.read().wall;
+    const Now now = parts_.host.clock.read();
     if (folder.stop) {
-        return write_exit(
-            attempt, serial,
-            EndFact{
-                .cause = EndCause::stopped, .reason = "stopped before the start", .ended_at = now});
+        return write_exit(attempt, serial,
+                          EndFact{.cause = EndCause::stopped,
+                                  .reason = "stopped before the start",
+                                  .ended_at = now.wall});
     }
     const Plan& plan = parts_.plans.find(folder.assignment->prompt);
     note(attempt, "agent starts");
@@ -146,19 +152,23 @@ void Site::start_agent(const AttemptRef& attempt, std::uint64_t serial) {
     later(delay, [this, attempt, serial, now] { write_process(attempt, serial, now); });
 }
 
-void Site::write_process(const AttemptRef& attempt, std::uint64_t serial, WallTime started_at) {
+void Site::write_process(const AttemptRef& attempt, std::uint64_t serial, Now started) {
     if (launcher(attempt, serial) == nullptr) return;
     AttemptFolder& folder = disk_.at(attempt);
     if (folder.end) return;
-    folder.process = {parts_.host.boot_id(), started_at};
+    folder.process = {parts_.host.boot_id(), started.wall, started.steady};
     record_appeared(attempt);
     stop_if_recorded(attempt);
 }
 
 void Site::stop_if_recorded(const AttemptRef& attempt) {
+    if (disk_.contains(attempt) && disk_.at(attempt).stop) stop(attempt);
+}
+
+void Site::stop(const AttemptRef& attempt) {
     const auto found = launchers_.find(attempt);
     if (found == launchers_.end() || found->second.stop_sent) return;
-    if (!disk_.at(attempt).stop || !agents_.contains(attempt)) return;
+    if (!agents_.contains(attempt)) return;
     found->second.stop_sent = true;
     terminate(attempt, limits::kStopGrace);
 }
@@ -202,11 +212,10 @@ void Site::write_exit(const AttemptRef& attempt, std::uint64_t serial, EndFact e
     });
 }
 
-void Site::signal_launcher(const AttemptRef& attempt, bool is_kill) {
-    const auto folder = disk_.find(attempt);
-    // It cannot be found without its record.
-    if (folder == disk_.end() || !folder->second.process || !launchers_.contains(attempt)) return;
-    if (!is_kill) return stop_if_recorded(attempt);
+void Site::signal_launcher(const worker::SignalLauncher& action) {
+    const AttemptRef& attempt = action.attempt;
+    if (!launchers_.contains(attempt)) return;
+    if (!action.kill) return action.recorded ? stop_if_recorded(attempt) : stop(attempt);
     note(attempt, "launcher killed by its worker");
     end_launcher(attempt);
 }
@@ -365,6 +374,9 @@ void Site::power_off() {
 }
 
 void Site::wipe() {
+    for (const auto& [attempt, folder] : disk_)
+        parts_.oracle.disturbed(attempt);
+    seen_.reset();
     disk_.clear();
     ++wipes_;
     starts_ = 0;

@@ -34,11 +34,13 @@ struct AttemptFolder {
     struct Process {
         std::string boot_id;
         WallTime started_at;
+        Timestamp started;  // on the host's steady clock
     };
     std::optional<Assignment> assignment;  // with its prompt
     worker::StartHolder holder = worker::StartHolder::nobody;
     std::string holder_reason;
     std::optional<Process> process;
+    std::optional<Duration> timeout;
     std::optional<worker::StopFact> stop;
     std::optional<worker::EndFact> end;
     bool log_done = false;
@@ -78,6 +80,7 @@ class Site {
     std::string state_id() const { return name_.str() + "-state-" + std::to_string(wipes_); }
     std::uint32_t slots() const { return slots_; }
     void set_slots(std::uint32_t slots) { slots_ = slots; }
+    std::optional<SeenHead>& seen() { return seen_; }
 
     // ---- What the worker hangs onto it
     struct Watch {
@@ -90,10 +93,10 @@ class Site {
     void clear_watch() { watch_ = {}; }
 
     // ---- tmux, launchers, agents
-    worker::LaunchedEvent launch(const Assignment& assignment);
+    worker::LaunchedEvent launch(const worker::Launch& action);
     worker::SessionCheckedEvent check(const AttemptRef& attempt);
     void kill_session(const SessionId& session);
-    void signal_launcher(const AttemptRef& attempt, bool is_kill);
+    void signal_launcher(const worker::SignalLauncher& action);
     worker::TreeEvent signal_tree(const AttemptRef& attempt, worker::TreeSignal signal);
 
     // ---- Faults
@@ -107,6 +110,7 @@ class Site {
   private:
     struct Launcher {
         std::uint64_t serial = 0;
+        Timestamp start_by;
         bool is_claimed = false;
         bool stop_sent = false;
         bool hangup = false;
@@ -129,8 +133,9 @@ class Site {
 
     void claim(const AttemptRef& attempt, std::uint64_t serial);
     void start_agent(const AttemptRef& attempt, std::uint64_t serial);
-    void write_process(const AttemptRef& attempt, std::uint64_t serial, WallTime started_at);
+    void write_process(const AttemptRef& attempt, std::uint64_t serial, Now started);
     void stop_if_recorded(const AttemptRef& attempt);
+    void stop(const AttemptRef& attempt);
     void hang_up(const AttemptRef& attempt);
     void end_launcher(const AttemptRef& attempt);
     void write_exit(const AttemptRef& attempt, std::uint64_t serial, worker::EndFact end);
@@ -145,6 +150,7 @@ class Site {
     WorkerName name_;
     std::uint32_t slots_;
     std::uint64_t starts_ = 0;
+    std::optional<SeenHead> seen_;
     std::uint64_t wipes_ = 1;
     std::uint64_t last_serial_ = 0;
     std::shared_ptr<char> power_ = std::make_shared<char>('x');

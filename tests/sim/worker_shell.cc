@@ -20,6 +20,7 @@ worker::CoreConfig config_of(Site& site) {
     config.boot_id = site.host().boot_id();
     config.slots = site.slots();
     config.agents = {"a", "b"};
+    config.seen = site.seen();
     config.sessions_folder = site.root() + "/sessions";
     return config;
 }
@@ -263,6 +264,7 @@ void WorkerShell::take_error(const Expected& expected, const ErrorReply& error, 
     }
     if (code == ErrorCode::no_session) return dispatch(worker::NoSessionEvent{});
     if (expected.is_hello) return dispatch(worker::RefusedEvent{error.error});
+    if (code == ErrorCode::read_only) return dispatch(worker::ReadOnlyEvent{error.error.message});
     const bool is_of_form = code == ErrorCode::bad_request || code == ErrorCode::too_large;
     if (is_of_form && !expected.reports.empty())
         return dispatch(worker::ReportsRefusedEvent{expected.reports, error.error});
@@ -277,7 +279,7 @@ void WorkerShell::take_push(Push push) {
             },
             [this](StopPush& body) { dispatch(worker::StopEvent{std::move(body.stops)}); },
             [this](ClosePush& body) { dispatch(worker::CloseEvent{std::move(body.outcomes)}); },
-            [this](LimitsPush&) { dispatch(worker::HeardEvent{}); }},
+            [this](LimitsPush& body) { dispatch(worker::LimitsEvent{std::move(body.limits)}); }},
         push);
 }
 
@@ -301,6 +303,17 @@ void WorkerShell::act(worker::SendGoodbye&) {
 }
 
 // ---- The attempt's folder ----------------------------------------------------------------------
+
+void WorkerShell::act(worker::RecordSeen& action) {
+    parts_.site.seen() = std::move(action.seen);
+}
+
+void WorkerShell::act(worker::RecordLimits& action) {
+    worker::LimitsRecordedEvent event{
+        .attempt = action.attempt, .timeout = action.timeout, .error = disk_error()};
+    if (!event.error) parts_.site.disk()[action.attempt].timeout = action.timeout;
+    result(std::move(event));
+}
 
 void WorkerShell::act(worker::AcceptAssignment& action) {
     const AttemptRef attempt{action.assignment.session, action.assignment.fence};
@@ -373,6 +386,7 @@ void WorkerShell::act(worker::ReopenAttempt& action) {
     if (!parts_.site.disk().contains(action.attempt)) return;
     worker::AttemptSnapshot snapshot = parts_.site.snapshot(action.attempt);
     snapshot.closed_at.reset();
+    snapshot.outcome.reset();
     snapshot.reported = snapshot.started_at ? 1 : 0;
     result(worker::RestoredEvent{std::move(snapshot), worker::LauncherState::not_asked});
 }
@@ -380,7 +394,7 @@ void WorkerShell::act(worker::ReopenAttempt& action) {
 // ---- Processes and the workspace ---------------------------------------------------------------
 
 void WorkerShell::act(worker::Launch& action) {
-    result(parts_.site.launch(action.assignment));
+    result(parts_.site.launch(action));
 }
 void WorkerShell::act(worker::CheckSession& action) {
     result(parts_.site.check(action.attempt));
@@ -389,7 +403,7 @@ void WorkerShell::act(worker::KillSession& action) {
     parts_.site.kill_session(action.attempt.session);
 }
 void WorkerShell::act(worker::SignalLauncher& action) {
-    parts_.site.signal_launcher(action.attempt, action.kill);
+    parts_.site.signal_launcher(action);
 }
 void WorkerShell::act(worker::SignalTree& action) {
     result(parts_.site.signal_tree(action.attempt, action.signal));

@@ -76,6 +76,8 @@ class WorkerShell {
     void act(worker::SendHeartbeat& action);
     void act(worker::SendReports& action);
     void act(worker::SendGoodbye&);
+    void act(worker::RecordSeen& action);
+    void act(worker::RecordLimits& action);
     void act(worker::AcceptAssignment& action);
     void act(worker::TakeClaim& action);
     void act(worker::RecordStop& action);
