@@ -54,8 +54,8 @@ struct BackupInfo {
 // it leaves nothing behind.
 class Backup {
   public:
-    // On the database's thread. storage_low: no room for it; io: the folder cannot be written;
-    // conflict: another one is being made.
+    // On the database's thread, one at a time. storage_low: no room for it; io: the folder cannot
+    // be written.
     static Result<std::unique_ptr<Backup>> begin(Database& database, BackupPlan plan);
     ~Backup();
     Backup(const Backup&) = delete;
@@ -71,11 +71,10 @@ class Backup {
 
   private:
     explicit Backup(BackupPlan plan);
-    Result<BackupInfo> publish();
+    Result<BackupInfo> publish(const BackupManifest& manifest);
 
     BackupPlan plan_;
     std::string making_;  // the folder under its temporary name
-    bool copying_ = false;
     bool done_ = false;
 };
 

@@ -19,6 +19,8 @@ constexpr int kPruneRows = 500;
 // A short log keeps a start quick and leaves a checkpoint room on a disk that is nearly full: 16
 // MiB.
 constexpr int kLogPagesMax = 4000;
+// Pages that one call of copy_more() copies: 1 MiB, a few milliseconds.
+constexpr int kCopyPages = 256;
 
 // Ids begin `YYYYMMDD-HHMMSS-`.
 std::optional<WallTime> second_of(const SessionId& id) {
@@ -40,6 +42,9 @@ class SqliteDatabase final : public Database {
     Seq applied() const override { return meta_.applied; }
     Status apply(std::span<const Record> records) override;
     Result<Seq> sync() override;
+    Status begin_copy(const std::string& file) override;
+    Result<bool> copy_more() override;
+    Result<std::uint64_t> bytes() override;
     Result<bool> prune(WallTime now) override;
 
     Result<LiveState> load_live() override;
@@ -92,6 +97,7 @@ class SqliteDatabase final : public Database {
     Statement find_key_;
     Statement find_statuses_;
     Statement match_;
+    std::unique_ptr<sqlite::Copy> copy_;  // ends before the connection
     std::optional<Error> broken_;
 };
 
@@ -139,7 +145,8 @@ Status SqliteDatabase::read_meta() {
     if (!*row) {
         return make_error(
             ErrorCode::config,
-            "database " + options_.file + " is damaged (no meta row): restore from a backup");
+            "database " + options_.file +
+                " is damaged (no meta row): restore a backup with `ictl restore FOLDER`");
     }
     sqlite::RowReader(*read, 0).take_all(meta_.epoch, meta_.generation, meta_.applied,
                                          meta_.id_second, meta_.events_after, meta_.restored,
@@ -219,6 +226,31 @@ Result<Seq> SqliteDatabase::sync() {
     const Status moved = checkpoint();
     if (!moved) return moved.error();
     return meta_.applied;
+}
+
+Status SqliteDatabase::begin_copy(const std::string& file) {
+    if (broken_) return *broken_;
+    copy_.reset();
+    Result<std::unique_ptr<sqlite::Copy>> copy = sqlite::Copy::begin(*connection_, file);
+    if (!copy) return copy.error();
+    copy_ = std::move(*copy);
+    return Done{};
+}
+
+Result<bool> SqliteDatabase::copy_more() {
+    if (broken_) return *broken_;
+    if (!copy_) return make_error(ErrorCode::internal, "no copy of the database has been begun");
+    Result<bool> more = copy_->step(kCopyPages);
+    if (!more.ok() || !*more) copy_.reset();
+    return more;
+}
+
+Result<std::uint64_t> SqliteDatabase::bytes() {
+    const Result<std::int64_t> pages = connection_->number("PRAGMA page_count");
+    if (!pages) return pages.error();
+    const Result<std::int64_t> page_size = connection_->number("PRAGMA page_size");
+    if (!page_size) return page_size.error();
+    return static_cast<std::uint64_t>(*pages) * static_cast<std::uint64_t>(*page_size);
 }
 
 Result<bool> SqliteDatabase::prune(WallTime now) {
@@ -505,6 +537,47 @@ Result<std::unique_ptr<Database>> Database::open(DatabaseOptions options) {
     const Status prepared = database->prepare();
     if (!prepared) return prepared.error();
     return std::unique_ptr<Database>(std::move(database));
+}
+
+namespace {
+
+Result<DatabaseIdentity> read_identity(sqlite::Connection& connection) {
+    const Status known = check_schema(connection);
+    if (!known) return known.error();
+    Result<Statement> meta = connection.prepare("SELECT epoch, generation, applied FROM meta");
+    if (!meta) return meta.error();
+    const Result<bool> row = meta->step();
+    if (!row) return row.error();
+    DatabaseIdentity identity;
+    if (*row) {
+        sqlite::RowReader(*meta, 0).take_all(identity.epoch, identity.generation, identity.applied);
+        return identity;
+    }
+    return make_error(ErrorCode::config, "database " + connection.path() + " has no meta row");
+}
+
+}  // namespace
+
+Result<DatabaseIdentity> look_at_database(const std::string& file) {
+    const Result<std::unique_ptr<sqlite::Connection>> connection =
+        sqlite::Connection::open_to_read(file);
+    if (!connection) return connection.error();
+    return read_identity(**connection);
+}
+
+Result<DatabaseIdentity> check_database(const std::string& file) {
+    const Result<std::unique_ptr<sqlite::Connection>> connection =
+        sqlite::Connection::open_to_read(file);
+    if (!connection) return connection.error();
+    const Result<DatabaseIdentity> identity = read_identity(**connection);
+    if (!identity) return identity;
+    Result<Statement> check = (*connection)->prepare("PRAGMA integrity_check(1)");
+    if (!check) return check.error();
+    const Result<bool> row = check->step();
+    if (!row) return row.error();
+    const std::string found(*row ? check->text(0) : "nothing");
+    if (found == "ok") return identity;
+    return make_error(ErrorCode::config, "database " + file + " is damaged: " + found);
 }
 
 // FNV-1a over both with a byte between them that neither can hold, then mixed (the last step of

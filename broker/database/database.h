@@ -42,6 +42,13 @@ class Database {
     virtual Status apply(std::span<const Record> records) = 0;
     // Makes what is applied safe on disk (checkpoint); the seq up to which it is.
     virtual Result<Seq> sync() = 0;
+    // A copy of everything that is applied, made piece by piece in a file that is not there yet.
+    // begin_copy ends an earlier one. copy_more: true, there is more; what is applied meanwhile is
+    // in the copy, too; after false or an error the copy is closed. Neither syncs it.
+    virtual Status begin_copy(const std::string& file) = 0;
+    virtual Result<bool> copy_more() = 0;
+    // Bytes that a copy takes now.
+    virtual Result<std::uint64_t> bytes() = 0;
     // Drops what is past its retention; bounded work a call; true when there may be more.
     virtual Result<bool> prune(WallTime now) = 0;
 
@@ -67,6 +74,18 @@ class Database {
     // key_digest of every kept key.
     virtual Status each_key(const std::function<void(std::uint64_t digest)>& each) = 0;
 };
+
+// What a database file says of itself, after a check of its whole content. Changes nothing; the
+// file is not open elsewhere. config: damaged, foreign or newer; io: cannot be read.
+struct DatabaseIdentity {
+    std::string epoch;
+    std::uint32_t generation = 0;
+    Seq applied = 0;
+};
+Result<DatabaseIdentity> check_database(const std::string& file);
+// The same without the check, for a file that may be damaged; without what its log may hold
+// besides.
+Result<DatabaseIdentity> look_at_database(const std::string& file);
 
 // 64 bits over principal and key: for a filter in memory that tells surely-new keys from
 // perhaps-known ones.

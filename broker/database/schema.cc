@@ -257,7 +257,9 @@ Result<std::int64_t> look(sqlite::Connection& connection) {
     }
     const Result<std::int64_t> version = connection.number("PRAGMA user_version");
     if (!version) return version.error();
-    if (*version < 1) return refused(connection.path(), "is damaged: restore it from a backup");
+    if (*version < 1)
+        return refused(connection.path(),
+                       "is damaged: restore a backup with `ictl restore FOLDER`");
     if (*version > kSchemaVersion) {
         return refused(connection.path(),
                        "has format " + std::to_string(*version) + ", this version reads up to " +
@@ -296,6 +298,13 @@ Status sync_folder_of(const std::string& path) {
 }
 
 }  // namespace
+
+Status check_schema(sqlite::Connection& connection) {
+    const Result<std::int64_t> version = look(connection);
+    if (!version) return version.error();
+    if (*version == 0) return refused(connection.path(), "is empty");
+    return Done{};
+}
 
 Status open_schema(sqlite::Connection& connection) {
     const Status first = connection.execute(kBeforeLook);

@@ -17,5 +17,7 @@ inline constexpr std::int64_t kSchemaVersion = 2;
 // makes the tables in a new one and brings those of an older version up to this one: each in one
 // transaction. The file's folder is synced when the file is new.
 Status open_schema(sqlite::Connection& connection);
+// Whether the file holds tables of this version or an older one; config: it does not. Only reads.
+Status check_schema(sqlite::Connection& connection);
 
 }  // namespace iw::broker

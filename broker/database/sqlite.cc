@@ -38,10 +38,22 @@ Error make_sqlite_error(sqlite3* handle, int result, const std::string& path) {
     std::string message = "database " + path + ": ";
     message += handle != nullptr ? sqlite3_errmsg(handle) : sqlite3_errstr(result);
     message += " (" + std::to_string(result) + ")";
-    if (code == ErrorCode::config) message += "; it is damaged: restore it from a backup";
+    if (code == ErrorCode::config)
+        message += "; it is damaged: restore a backup with `ictl restore FOLDER`";
     if (code == ErrorCode::conflict) message += "; another process has it open";
     if (code == ErrorCode::storage_low) message += "; make room on its disk";
     return make_error(code, std::move(message));
+}
+
+// A path as part of a URI.
+std::string percent_encoded(std::string_view path) {
+    std::string text;
+    for (const char c : path) {
+        const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                           (c >= '0' && c <= '9') || c == '/' || c == '-' || c == '_' || c == '.';
+        text += plain ? std::string(1, c) : "%" + to_hex(std::string_view(&c, 1));
+    }
+    return text;
 }
 
 // SQLite would make the file readable for everybody whom the umask lets. Only when it is not there:
@@ -137,6 +149,17 @@ Result<std::unique_ptr<Connection>> Connection::open(const std::string& path) {
     return connection;
 }
 
+Result<std::unique_ptr<Connection>> Connection::open_to_read(const std::string& path) {
+    sqlite3* handle = nullptr;
+    const int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_URI;
+    const std::string uri = "file:" + percent_encoded(path) + "?immutable=1";
+    const int result = sqlite3_open_v2(uri.c_str(), &handle, flags, nullptr);
+    std::unique_ptr<Connection> connection(new Connection(handle, path));
+    if (result != SQLITE_OK) return make_sqlite_error(handle, result, path);
+    sqlite3_extended_result_codes(handle, 1);
+    return connection;
+}
+
 Connection::~Connection() {
     sqlite3_close_v2(handle_);
 }
@@ -183,6 +206,35 @@ void Connection::roll_back() {
     if (sqlite3_get_autocommit(handle_) != 0) return;
     // Some errors have undone it already; then this fails, and nothing is lost.
     sqlite3_exec(handle_, "ROLLBACK", nullptr, nullptr, nullptr);
+}
+
+// ---- Copy
+// -----------------------------------------------------------------------------------------------
+
+Result<std::unique_ptr<Copy>> Copy::begin(Connection& source, const std::string& path) {
+    Result<std::unique_ptr<Connection>> target = Connection::open(path);
+    if (!target) return target.error();
+    // Worthless until it is whole and has been synced: nothing has to be undone in it.
+    const Status set = (*target)->execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;");
+    if (!set) return set.error();
+    sqlite3_backup* handle =
+        sqlite3_backup_init((*target)->handle_, "main", source.handle_, "main");
+    if (handle == nullptr) {
+        const int result = sqlite3_extended_errcode((*target)->handle_);
+        return make_sqlite_error((*target)->handle_, result, path);
+    }
+    return std::unique_ptr<Copy>(new Copy(std::move(*target), handle));
+}
+
+Copy::~Copy() {
+    sqlite3_backup_finish(handle_);
+}
+
+Result<bool> Copy::step(int pages) {
+    const int result = sqlite3_backup_step(handle_, pages);
+    if (result == SQLITE_OK) return true;
+    if (result == SQLITE_DONE) return false;
+    return make_sqlite_error(nullptr, result, target_->path());
 }
 
 std::string random_hex(int bytes) {

@@ -10,12 +10,14 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 #include "common/base/ids.h"
 #include "common/base/result.h"
 #include "common/base/time.h"
 
 struct sqlite3;
+struct sqlite3_backup;
 struct sqlite3_stmt;
 
 namespace iw::broker::sqlite {
@@ -132,6 +134,9 @@ class Connection {
   public:
     // Opens or makes the file (mode 0600). Nothing in it has been looked at yet.
     static Result<std::unique_ptr<Connection>> open(const std::string& path);
+    // A file that is there and that nobody writes, to be looked at; nothing is written, nothing
+    // made beside it. A log beside it is not looked at.
+    static Result<std::unique_ptr<Connection>> open_to_read(const std::string& path);
     ~Connection();
     Connection(const Connection&) = delete;
     Connection& operator=(const Connection&) = delete;
@@ -154,11 +159,34 @@ class Connection {
     const std::string& path() const { return path_; }
 
   private:
+    friend class Copy;
     Connection(sqlite3* handle, const std::string& path) : handle_(handle), path_(path) {}
 
     sqlite3* handle_;
     std::string path_;
     int log_pages_ = 0;
+};
+
+// A copy of a database in the making, page by page. What its own connection changes between two
+// steps goes into the copy as well, so it never has to begin again. Ends before its connection.
+class Copy {
+  public:
+    // `path` does not exist yet. The copy is not synced.
+    static Result<std::unique_ptr<Copy>> begin(Connection& source, const std::string& path);
+    ~Copy();
+    Copy(const Copy&) = delete;
+    Copy& operator=(const Copy&) = delete;
+
+    // True: there is more. False: the copy is whole, and its file closed once this is destroyed.
+    Result<bool> step(int pages);
+    const std::string& path() const { return target_->path(); }
+
+  private:
+    Copy(std::unique_ptr<Connection> target, sqlite3_backup* handle)
+        : target_(std::move(target)), handle_(handle) {}
+
+    std::unique_ptr<Connection> target_;
+    sqlite3_backup* handle_;
 };
 
 // `bytes` random bytes as hex.

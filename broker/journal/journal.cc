@@ -11,13 +11,13 @@
 #include "broker/journal/record_codec.h"
 #include "broker/journal/segment.h"
 #include "broker/journal/segment_files.h"
+#include "broker/journal/unit_records.h"
 #include "common/base/text.h"
 #include "common/io/files.h"
 
 namespace iw::broker {
 namespace {
 
-constexpr std::size_t kLengthBytes = 4;
 // The next segment is prepared in slices, each behind a commit: no thread is needed and no commit
 // waits for a whole file. It begins once a quarter of a segment is used (a small fleet never gets
 // there) and goes twice as fast as the commits, so it is done when less than three quarters are.
@@ -32,8 +32,9 @@ Error damaged(const std::string& path, std::size_t offset) {
     return make_error(ErrorCode::config,
                       "journal segment " + path + " is damaged at offset " +
                           std::to_string(offset) +
-                          ", with good commits behind it: restore from a backup, or move this "
-                          "segment and all later ones aside and lose what they hold");
+                          ", with good commits behind it: restore a backup with `ictl restore "
+                          "FOLDER`, or move this segment and all later ones aside and lose what "
+                          "they hold");
 }
 
 JournalId make_journal_id() {
@@ -41,25 +42,6 @@ JournalId make_journal_id() {
     const std::array<std::uint8_t, 32> digest = io::sha256(io::random_hex(id.size()));
     std::copy_n(digest.begin(), id.size(), id.begin());
     return id;
-}
-
-// Every record of a unit in order.
-Status each_record(const Unit& unit, const std::function<Status(const Record&)>& each) {
-    std::string_view rest = unit.payload;
-    for (Seq seq = unit.first; seq < unit.first + unit.count; ++seq) {
-        const bool has_length = rest.size() >= kLengthBytes;
-        const std::size_t size = has_length ? get_at<std::uint32_t>(rest, 0) : 0;
-        if (!has_length || size > rest.size() - kLengthBytes) {
-            return make_error(ErrorCode::config,
-                              "record " + std::to_string(seq) + " is missing in its journal unit");
-        }
-        const Result<Record> record = decode_record(rest.substr(kLengthBytes, size), seq);
-        if (!record) return record.error();
-        const Status taken = each(*record);
-        if (!taken) return taken;
-        rest.remove_prefix(kLengthBytes + size);
-    }
-    return Done{};
 }
 
 class SegmentJournal final : public Journal {
@@ -105,9 +87,10 @@ Status SegmentJournal::open() {
 }
 
 Status SegmentJournal::start_new() {
+    head_ = options_.first - 1;
     return add_segment({.journal = make_journal_id(),
                         .number = 1,
-                        .first = 1,
+                        .first = options_.first,
                         .bytes = options_.segment_bytes,
                         .replaces = 0},
                        {});
@@ -186,9 +169,9 @@ Status SegmentJournal::write_records(std::span<const Record> records) {
     Seq first = records.front().seq;
     for (const Record& record : records) {
         const std::size_t start = unit_.size();
-        unit_.append(kLengthBytes, '\0');
+        unit_.append(kRecordLengthBytes, '\0');
         encode_record(record, unit_);
-        const std::size_t size = unit_.size() - start - kLengthBytes;
+        const std::size_t size = unit_.size() - start - kRecordLengthBytes;
         put_at(unit_, start, static_cast<std::uint32_t>(size));
         if (unit_.size() <= unit_bytes_max()) continue;
         if (start == kUnitHeaderBytes) {
@@ -237,7 +220,8 @@ Status SegmentJournal::read(Seq after, const std::function<Status(const Record&)
         return make_error(ErrorCode::gone,
                           "the journal in " + options_.folder + " begins with record " +
                               std::to_string(segments_.front().header.first) + ", record " +
-                              std::to_string(after + 1) + " is wanted: restore from a backup");
+                              std::to_string(after + 1) +
+                              " is wanted: restore a backup with `ictl restore FOLDER`");
     }
     for (std::size_t i = 0; i < segments_.size(); ++i) {
         const bool is_last = i + 1 == segments_.size();

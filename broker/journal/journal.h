@@ -21,6 +21,7 @@ struct JournalOptions {
     // fits. Tests go down to 64 KiB, where a larger record is refused (too_large).
     std::size_t segment_bytes = limits::kSegmentBytesDefault;
     std::size_t keep_bytes = 1u << 30;  // segments kept behind the database for roll-forward
+    Seq first = 1;                      // record that a new journal begins with
 };
 
 class Journal {

@@ -51,8 +51,10 @@ std::string encode_header(const SegmentHeader& header) {
 
 Result<SegmentHeader> decode_header(std::string_view bytes, const std::string& path) {
     if (bytes.size() < kSegmentHeaderBytes || !bytes.starts_with(kSegmentMagic)) {
-        return make_error(ErrorCode::config, "journal segment " + path +
-                                                 " is damaged at offset 0: restore from a backup");
+        return make_error(
+            ErrorCode::config,
+            "journal segment " + path +
+                " is damaged at offset 0: restore a backup with `ictl restore FOLDER`");
     }
     // A newer format may lay out and check the rest in another way, so its number comes first.
     const auto format = get_at<std::uint32_t>(bytes, kHeaderFormat);
@@ -65,7 +67,8 @@ Result<SegmentHeader> decode_header(std::string_view bytes, const std::string& p
     if (get_at<std::uint32_t>(bytes, kHeaderCrc) != crc32c(0, bytes.substr(0, kHeaderCrc))) {
         return make_error(
             ErrorCode::config,
-            "journal segment " + path + " is damaged in its header: restore from a backup");
+            "journal segment " + path +
+                " is damaged in its header: restore a backup with `ictl restore FOLDER`");
     }
     SegmentHeader header;
     std::ranges::copy(bytes.substr(kHeaderJournal, header.journal.size()), header.journal.begin());

@@ -49,8 +49,8 @@ Status rename_file(const std::string& from, const std::string& to) {
 }
 
 Error damaged(const std::string& path, const std::string& what) {
-    return make_error(ErrorCode::config,
-                      "journal segment " + path + " " + what + ": restore from a backup");
+    return make_error(ErrorCode::config, "journal segment " + path + " " + what +
+                                             ": restore a backup with `ictl restore FOLDER`");
 }
 
 }  // namespace
