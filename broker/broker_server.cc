@@ -188,7 +188,8 @@ void BrokerServer::commit() {
     while (!rest.empty()) {
         std::size_t count = 1;
         std::size_t bytes = size_of(rest.front());
-        while (count < rest.size() && bytes + size_of(rest[count]) <= kUnitBytes) {
+        while (count < rest.size() && (bytes + size_of(rest[count]) <= kUnitBytes ||
+                                       is_bound(rest[count - 1], rest[count]))) {
             bytes += size_of(rest[count]);
             ++count;
         }

@@ -66,6 +66,12 @@ bool is_attempt_used(const SessionEnded& ended) {
     return ended.detail != Detail::lost && ended.detail != Detail::start_failed;
 }
 
+bool is_bound(const Record& before, const Record& after) {
+    const auto* created = std::get_if<SessionCreated>(&before.body);
+    const auto* ended = std::get_if<SessionEnded>(&after.body);
+    return created != nullptr && ended != nullptr && created->id == ended->id;
+}
+
 std::optional<StatusChange> status_after(const RecordBody& body,
                                          std::optional<StatusChange> outcome,
                                          SessionStatus before) {

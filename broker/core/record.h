@@ -200,6 +200,11 @@ const SessionId* session_of(const RecordBody& body);
 // platform failed (not started, host lost) does not, nor does an end in the queue.
 bool is_attempt_used(const SessionEnded& ended);
 
+// Whether a crash must not keep the first of two neighbours without the second: a session whose
+// dependency can never be met is created and ended by two records, and without the second one
+// nothing would tell that it must not start.
+bool is_bound(const Record& before, const Record& after);
+
 // What a session shows once the record is applied; nothing where it does not change. For
 // SessionClosed the answer is the outcome that SessionEnded stated, so the caller passes it.
 struct StatusChange {

@@ -10,9 +10,10 @@ namespace iw::broker {
 namespace {
 
 std::vector<RecordBody> every_body() {
-    return {SessionCreated{},   AttemptAssigned{}, AttemptStarted{}, AttemptReturned{},
-            SessionEnded{},     SessionClosed{},   KillWished{},     ReportSuperseded{},
-            WorkerRegistered{}, WorkerNoted{}};
+    return {SessionCreated{},   AttemptAssigned{},  AttemptStarted{}, AttemptReturned{},
+            SessionEnded{},     SessionClosed{},    KillWished{},     ReportSuperseded{},
+            WorkerRegistered{}, WorkerNoted{},      TimeoutChanged{}, HoldChanged{},
+            EpochBegun{},       RestoreReleased{},  AttemptAdopted{}};
 }
 
 TEST(Record, KindsAreNumberedOnceAndForAll) {
@@ -22,7 +23,7 @@ TEST(Record, KindsAreNumberedOnceAndForAll) {
         kinds.push_back(kind(body));
         names.insert(name(body));
     }
-    EXPECT_EQ(kinds, (std::vector<int>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}));
+    EXPECT_EQ(kinds, (std::vector<int>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}));
     EXPECT_EQ(names.size(), kinds.size());
     EXPECT_EQ(kinds.size(), std::variant_size_v<RecordBody>);
 }
@@ -58,6 +59,11 @@ TEST(Record, SaysWhatTheSessionShowsAfterIt) {
     EXPECT_EQ(after(KillWished{}, SessionStatus::created), "-");
     EXPECT_EQ(after(ReportSuperseded{}, SessionStatus::running), "-");
     EXPECT_EQ(after(WorkerNoted{}, SessionStatus::running), "-");
+    EXPECT_EQ(after(TimeoutChanged{}, SessionStatus::running), "-");
+    EXPECT_EQ(after(AttemptAdopted{}, SessionStatus::running), "CREATED/assigned");
+    SessionCreated blocked;
+    blocked.submission.after.push_back({.id = SessionId("20251118-153042-a")});
+    EXPECT_EQ(after(blocked, SessionStatus::created), "CREATED/blocked");
     EXPECT_EQ(after(WorkerRegistered{}, SessionStatus::running), "-");
 }
 
@@ -76,6 +82,12 @@ TEST(Record, TableOfPhases) {
         {{Phase::running, "session_ended"}, Phase::closing},
         {{Phase::running, "kill_wished"}, Phase::running},
         {{Phase::running, "report_superseded"}, Phase::running},
+        {{Phase::queued, "timeout_changed"}, Phase::queued},
+        {{Phase::assigned, "timeout_changed"}, Phase::assigned},
+        {{Phase::running, "timeout_changed"}, Phase::running},
+        {{Phase::queued, "attempt_adopted"}, Phase::assigned},
+        {{Phase::assigned, "attempt_adopted"}, Phase::assigned},
+        {{Phase::running, "attempt_adopted"}, Phase::assigned},
         {{Phase::closing, "session_closed"}, Phase::closing},
         {{Phase::closing, "report_superseded"}, Phase::closing},
     };
