@@ -94,6 +94,7 @@ void DurableState::restore_session(const LiveSession& live) {
     session.platform_faults = static_cast<std::uint8_t>(live.platform_faults);
     session.attempts_used = static_cast<std::uint8_t>(live.attempts_used);
     if (live.parent_fence) session.particulars_made().parent_fence = live.parent_fence;
+    link(session);
     if (live.not_before) session.particulars_made().not_before = live.not_before;
     if (live.expires_at) session.particulars_made().expires_at = live.expires_at;
     if (live.fence.attempt > 0 || live.ended || live.kill) {
@@ -154,6 +155,18 @@ Session& DurableState::create(const SessionId& id, const Submission& submission,
     return session;
 }
 
+// Links above a parent that is gone are not known after a recovery: taken for the usual kind.
+void DurableState::link(Session& session) {
+    if (session.particular().ancestors.empty()) return;
+    Particulars& particulars = session.particulars_made();
+    const std::size_t last = particulars.ancestors.size() - 1;
+    const Session* parent = this->session(particulars.ancestors[last]);
+    const auto own = static_cast<std::uint16_t>(1u << last);
+    particulars.inside_links = parent == nullptr ? static_cast<std::uint16_t>(own - 1u)
+                                                 : parent->particular().inside_links;
+    if (particulars.parent_fence) particulars.inside_links |= own;
+}
+
 // ---- Records
 // --------------------------------------------------------------------------------------------
 
@@ -191,6 +204,7 @@ void DurableState::on(const Record& record, const SessionCreated& created) {
     if (created.not_before) session.particulars_made().not_before = created.not_before;
     if (created.expires_at) session.particulars_made().expires_at = created.expires_at;
     if (created.parent_fence) session.particulars_made().parent_fence = created.parent_fence;
+    link(session);
     if (created.submission.key.empty()) return;
     session.key =
         keys_.add(created.principal, created.submission.key, *session.id, created.body_hash);

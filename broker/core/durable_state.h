@@ -105,6 +105,8 @@ class DurableState {
     void restore_session(const LiveSession& live);
     Session& create(const SessionId& id, const Submission& submission,
                     const std::vector<SessionId>& ancestors);
+    // What the session and its parent know of how it came to be below its ancestors.
+    void link(Session& session);
     // The session the record is about, one revision on and in its next phase.
     Session& advance(const SessionId& id, const RecordBody& body);
     void enter(Session& session, Phase phase);

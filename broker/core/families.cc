@@ -18,16 +18,14 @@ constexpr std::size_t kStopsPerPush = 500;
 
 }  // namespace
 
-// Of a queued session every attempt is over. A branch that begins with a session that is gone is
-// told by the descendant itself; what was submitted from outside belongs to no attempt.
+// Of a queued session every attempt is over. What was submitted from outside belongs to none.
 bool BrokerCore::State::is_of_over_attempt(const Session& parent, const Session& descendant) const {
     IW_CHECK(parent.phase == Phase::queued);
-    const std::vector<SessionId>& above = descendant.particular().ancestors;
-    const auto own = std::find(above.begin(), above.end(), *parent.id);
-    IW_CHECK(own != above.end());
-    const Session* branch = own + 1 == above.end() ? nullptr : durable_.session(*(own + 1));
-    if (branch == nullptr) branch = &descendant;
-    return branch->particular().parent_fence.has_value();
+    const Particulars& particulars = descendant.particular();
+    const auto own =
+        std::find(particulars.ancestors.begin(), particulars.ancestors.end(), *parent.id);
+    IW_CHECK(own != particulars.ancestors.end());
+    return (particulars.inside_links >> (own - particulars.ancestors.begin()) & 1u) != 0;
 }
 
 bool BrokerCore::State::waits_for_children(const Session& session) const {
@@ -36,6 +34,14 @@ bool BrokerCore::State::waits_for_children(const Session& session) const {
     const Descendants::Group& below = durable_.descendants().below(*session.id);
     return std::any_of(below.begin(), below.end(),
                        [&](const auto& each) { return is_of_over_attempt(session, *each.second); });
+}
+
+bool BrokerCore::State::has_unfinished_child(const Session& session) const {
+    const Descendants::Group& below = durable_.descendants().below(*session.id);
+    return std::any_of(below.begin(), below.end(), [&](const auto& each) {
+        return each.second->phase != Phase::closing &&
+               each.second->particular().parent == *session.id;
+    });
 }
 
 void BrokerCore::State::child_is_final(const SessionId& ancestor) {

@@ -119,6 +119,10 @@ void BrokerCore::State::on(HelloEvent event) {
     if (std::optional<Error> error = hello_refusal(event.worker)) {
         return refuse(event.caller, error->code, std::move(error->message));
     }
+    const Worker* before = durable_.worker(event.worker.name);
+    const bool is_new_start = before == nullptr ||
+                              before->registration.state_id != event.worker.state_id ||
+                              before->registration.start_count != event.worker.start_count;
     register_worker(event);
     const Worker& worker = *durable_.worker(event.worker.name);
     Presence& presence = presence_.at(event.worker.name);
@@ -144,7 +148,7 @@ void BrokerCore::State::on(HelloEvent event) {
     // attempt.
     if (!orders.empty()) push(presence, StopPush{.stops = std::move(orders)});
     // One that still lists may have closed what it does not list here.
-    if (!presence.is_listing) lose_forgotten(worker, event.worker.inventory);
+    if (!presence.is_listing) lose_forgotten(worker, event.worker.inventory, is_new_start);
     send_missing(worker, presence, event.worker.inventory);
     push_outcomes(worker, presence);
     close_abandoned();
@@ -209,8 +213,11 @@ void BrokerCore::State::settle_previous(const Worker& worker, const WorkerRegist
 
 // A state directory lists at its hello all that it has not been told is over, so a started attempt
 // that it leaves out is one whose record it has lost. Nobody will ever report that one's end.
+// Within one start of the worker nothing is forgotten: such a list is older than the attempt, on
+// its way since over a connection that was given up. After a restore ours may be the older one.
 void BrokerCore::State::lose_forgotten(const Worker& worker,
-                                       const std::vector<AttemptState>& inventory) {
+                                       const std::vector<AttemptState>& inventory,
+                                       bool is_new_start) {
     std::set<AttemptRef> listed;
     for (const AttemptState& attempt : inventory) {
         listed.insert(AttemptRef{.session = attempt.session, .fence = attempt.fence});
@@ -218,6 +225,7 @@ void BrokerCore::State::lose_forgotten(const Worker& worker,
     std::vector<const Session*> forgotten;
     for (const auto& [ordinal, session] : worker.held) {
         if (session->phase != Phase::running || is_orphan(*session, worker)) continue;
+        if (!is_new_start && session->fence.generation == durable_.generation()) continue;
         if (listed.contains(AttemptRef{.session = *session->id, .fence = session->fence})) continue;
         forgotten.push_back(session);
     }

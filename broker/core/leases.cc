@@ -7,6 +7,7 @@
 
 #include "broker/core/state.h"
 #include "common/base/check.h"
+#include "common/base/planted.h"
 
 namespace iw::broker {
 
@@ -26,7 +27,7 @@ bool holds_what_is_given_up(const Worker& worker) {
 
 void BrokerCore::State::on(TickEvent event) {
     // A worker cannot be blamed for what the broker did not read.
-    if (event.stall > Duration(0)) {
+    if (event.stall > Duration(0) && !IW_PLANT(stall_counts_as_silence)) {
         // One heartbeat more than the stall: what arrived meanwhile is still on its way through the
         // transport, which stood still as well.
         // Not again and again: a broker whose every turn is slow would never miss anybody.
@@ -55,7 +56,7 @@ void BrokerCore::State::check_leases() {
             (worker.is_up() || worker.state == worker_state::kAway)) {
             note_worker(worker, worker_state::kUnreachable, evidence);
         }
-        if (silence < config_.lost_after) continue;
+        if (silence < config_.lost_after && !IW_PLANT(lost_when_unreachable)) continue;
         if (worker.state == worker_state::kUnreachable) {
             note_worker(worker, worker_state::kLost, evidence);
         }

@@ -8,6 +8,7 @@
 #include "broker/core/state.h"
 #include "common/base/check.h"
 #include "common/base/overloaded.h"
+#include "common/base/planted.h"
 #include "common/base/text.h"
 
 namespace iw::broker {
@@ -106,7 +107,8 @@ ReportAck BrokerCore::State::handle(const Worker& worker, Report& report) {
         handle_closed(worker, *session, report, ack);
         return ack;
     }
-    if (report.fence != session->fence || !is_of(*session, worker)) {
+    const bool is_current = report.fence == session->fence && is_of(*session, worker);
+    if (!is_current && !IW_PLANT(stale_report_counts)) {
         supersede(worker, *session, report, "not the current attempt", ack);
     } else if (std::holds_alternative<StartedReport>(report.body)) {
         handle_started(*session, report, ack);

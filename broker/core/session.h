@@ -43,6 +43,8 @@ struct Particulars {
     // From the root down to the parent. Parents may be final and gone while their descendants live.
     std::vector<SessionId> ancestors;
     std::optional<Fence> parent_fence;  // the attempt of the parent that submitted it
+    // Bit i: what is below ancestors[i] on the way here was submitted from inside an attempt of it.
+    std::uint16_t inside_links = 0;
     std::optional<RetryPolicy> retry;
     std::vector<Dependency> after;
     bool keep_children = false;

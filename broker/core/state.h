@@ -154,7 +154,8 @@ class BrokerCore::State {
     void send_missing(const Worker& worker, Presence& presence,
                       const std::vector<AttemptState>& inventory);
     // Gives up started attempts that a hello does not list.
-    void lose_forgotten(const Worker& worker, const std::vector<AttemptState>& inventory);
+    void lose_forgotten(const Worker& worker, const std::vector<AttemptState>& inventory,
+                        bool is_new_start);
     void send_assignment(Presence& presence, const Session& session);
     // Connected and not taken for silent.
     bool is_reachable(const Worker& worker) const;
@@ -247,6 +248,7 @@ class BrokerCore::State {
     bool waits_for_children(const Session& session) const;
     // Whether it descends from one of the attempts of the queued session, which are all over.
     bool is_of_over_attempt(const Session& parent, const Session& descendant) const;
+    bool has_unfinished_child(const Session& session) const;
     // The ancestor of one that has just become final may have waited for that.
     void child_is_final(const SessionId& ancestor);
     // A family being killed: those below first, then the one that the kill is about.
@@ -364,8 +366,12 @@ class BrokerCore::State {
     // ---- Invariants
     void check_schedule(const Session& session) const;
     void check_workers() const;
-    // In particular, that nothing waits for which there is room: handing out missed nobody.
     void check_queue() const;
+    // That it does not wait although there is room for it: handing out missed nobody.
+    void check_ready(const Session& session, const ReadyQueue::Class& placement_class) const;
+    bool could_go(const Session& session, const Worker& worker) const;
+    bool lends_slot(const Session& lender, const Worker& worker) const;
+    std::size_t use_from_tree(const Worker& worker) const;
 
     const CoreConfig config_;
     DurableState durable_;

@@ -7,6 +7,7 @@
 #include "broker/core/retrying.h"
 #include "broker/core/state.h"
 #include "common/base/check.h"
+#include "common/base/planted.h"
 #include "common/base/text.h"
 
 namespace iw::broker {
@@ -132,7 +133,7 @@ std::optional<SubmitOutcome> BrokerCore::State::known_key(const Caller& caller,
     if (key.empty()) return std::nullopt;
     std::optional<KnownKey> known = durable_.keys().find(caller.principal, key);
     // What the shell found was looked up before this step; what is in memory is newer.
-    if (!known) known = item.known;
+    if (!known && !IW_PLANT(key_forgotten)) known = item.known;
     if (!known) return std::nullopt;
     if (known->body_hash == item.body_hash) {
         return SubmitOutcome{.id = known->id, .duplicate = true, .error = std::nullopt};

@@ -9,6 +9,13 @@
 
 namespace iw::broker {
 
+namespace {
+
+// Of the attempts of a worker that nobody knows, this many are shown: all workers fit one message.
+constexpr std::size_t kUnknownShown = 100;
+
+}  // namespace
+
 std::optional<SessionView> BrokerCore::State::view(const SessionId& id) const {
     const Session* session = durable_.session(id);
     if (session == nullptr) return std::nullopt;
@@ -73,7 +80,7 @@ void BrokerCore::State::describe_queued(const Session& session, SessionView& vie
         if (!is_due_later) describe_ready(session, view);
         if (is_due_later) view.reason = "not before " + format_utc(*view.not_before);
         view.reason = why + ", " + view.reason;
-        view.detail = Detail::retrying;
+        if (view.detail != Detail::paused) view.detail = Detail::retrying;
         return;
     }
     if (!is_due_later) return describe_ready(session, view);
@@ -109,6 +116,15 @@ std::string BrokerCore::State::retrying_text(const Session& session) const {
 
 void BrokerCore::State::describe_ready(const Session& session, SessionView& view) const {
     view.detail = Detail::queued;
+    if (waiting_parents_.contains(session.ordinal)) {
+        view.reason = "when all below its earlier attempts have ended";
+        return;
+    }
+    view.reason = held_back_by(session);
+    if (!view.reason.empty()) {
+        view.detail = Detail::paused;
+        return;
+    }
     const ReadyQueue::Class* placement_class = ready_.find(session.placement->number);
     IW_CHECK(placement_class != nullptr);
     const std::vector<const Worker*>& eligible = placement_class->eligible;
@@ -133,7 +149,11 @@ void BrokerCore::State::describe_held(const Session& session, SessionView& view)
     } else if (worker->state == worker_state::kUnreachable ||
                worker->state == worker_state::kLost) {
         view.reason = named + " is " + worker->state;
+        if (progress.kill) view.reason += "; it is stopped as soon as that one is heard again";
     } else {
+        const bool waits =
+            session.phase == Phase::running && !progress.kill && has_unfinished_child(session);
+        if (waits) view.detail = Detail::waiting_on_children;
         return;
     }
     // An attempt that is not known to have started is still CREATED, and that has no such word.
@@ -177,6 +197,7 @@ WorkersReply BrokerCore::State::workers_view() const {
     WorkersReply answer;
     for (const auto& [name, worker] : durable_.workers()) {
         const WorkerRegistered& registration = worker.registration;
+        const Presence& presence = presence_.at(name);
         answer.workers.push_back(WorkerView{.name = name,
                                             .host = registration.host,
                                             .root = registration.root,
@@ -188,7 +209,15 @@ WorkersReply BrokerCore::State::workers_view() const {
                                             .labels = registration.labels,
                                             .software = registration.software,
                                             .start_count = registration.start_count,
-                                            .heard_at = presence_.at(name).heard_wall});
+                                            .heard_at = presence.heard_wall,
+                                            .drain = std::nullopt,
+                                            .unknown = {}});
+        WorkerView& view = answer.workers.back();
+        if (const HoldView* drain = drain_of(worker)) view.drain = *drain;
+        for (const AttemptRef& attempt : presence.unknown) {
+            if (view.unknown.size() == kUnknownShown) break;
+            view.unknown.push_back(attempt);
+        }
     }
     return answer;
 }

@@ -190,14 +190,16 @@ struct WorkerView {
     std::string project;
     std::string state;  // "up", "unreachable", "lost", "away" (said goodbye)
     std::uint32_t slots = 0;
-    std::uint32_t used = 0;  // unfinished attempts it holds
+    // Slots in use: unfinished attempts, less those that run on a slot lent by their parent.
+    std::uint32_t used = 0;
     std::vector<std::string> agents;
     std::map<std::string, std::string> labels;
     std::string software;
     std::uint64_t start_count = 0;
     std::optional<WallTime> heard_at;
     std::optional<HoldView> drain;
-    // Runs although no session here knows of it: from before a restore, or another broker's.
+    // Runs although no session here knows of it: from before a restore, or another broker's. After
+    // a restore also what it has finished of sessions that came after the backup. At most 100.
     std::vector<AttemptRef> unknown;
 };
 struct WorkersReply {

@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "common/base/random.h"
@@ -69,7 +70,8 @@ class FakeWorker {
             attempt->second.end.has_value() && number(*attempt->second.end) == ack.number;
         if (is_end) attempt->second.is_end_acked = true;
         if (ack.number == 1 && !is_end) attempt->second.is_start_acked = true;
-        if (ack.outcome) closing_.insert(ref);
+        // One that shows CREATED says that another attempt follows, and nothing is to be closed.
+        if (ack.outcome && is_final(ack.outcome->session.status)) closing_.insert(ref);
     }
 
     // ---- By itself
@@ -107,6 +109,15 @@ class FakeWorker {
         if (reports.size() > limits::kReportBatchMax) reports.resize(limits::kReportBatchMax);
         return reports;
     }
+    // What is over and acknowledged: asked for after a restore of the broker's store.
+    std::vector<AttemptState> closed() const {
+        std::vector<AttemptState> states;
+        for (const auto& [ref, attempt] : attempts_) {
+            if (attempt.is_end_acked)
+                states.push_back({ref.session, ref.fence, AttemptPhase::closed});
+        }
+        return states;
+    }
     std::vector<AttemptState> inventory() const {
         std::vector<AttemptState> states;
         for (const auto& [ref, attempt] : attempts_) {
@@ -138,12 +149,18 @@ class FakeWorker {
     }
     const WorkerName& name() const { return hello_.name; }
     const std::vector<AttemptRef>& started() const { return started_; }
+    // Sessions of which an attempt was started since the last call.
+    std::vector<SessionId> take_begun() { return std::exchange(begun_, {}); }
 
   private:
     static std::uint32_t number(const ReportBody& body) {
         return std::holds_alternative<EndedReport>(body) ? 2 : 1;
     }
-    void accept(const AttemptRef& ref) { attempts_.try_emplace(ref); }
+    // Whoever assigns a known attempt knows less of it, and is told again.
+    void accept(const AttemptRef& ref) {
+        const auto [attempt, is_new] = attempts_.try_emplace(ref);
+        if (!is_new) attempt->second.is_start_acked = attempt->second.is_end_acked = false;
+    }
     void start(const AttemptRef& ref, Attempt& attempt, Random& random) {
         if (random.below(8) == 0) {
             DeclinedReport declined;
@@ -154,6 +171,7 @@ class FakeWorker {
         }
         attempt.phase = AttemptPhase::running;
         started_.push_back(ref);
+        begun_.push_back(ref.session);
     }
     static void finish(Attempt& attempt, EndedReport report) {
         attempt.phase = AttemptPhase::ended;
@@ -164,6 +182,7 @@ class FakeWorker {
     std::map<AttemptRef, Attempt> attempts_;
     std::set<AttemptRef> closing_;
     std::vector<AttemptRef> started_;
+    std::vector<SessionId> begun_;
 };
 
 }  // namespace iw::broker::testing
