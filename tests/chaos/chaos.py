@@ -77,18 +77,17 @@ class Round:
         wait_until(lambda: not self.fleet.agents(), 5)
         history.leftovers += [f"pid {pid} {' '.join(argv)}" for pid, argv in self.fleet.agents()]
 
-    def verdict(self):
+    def verdict(self, keep):
         """Prints; true when no promise was broken. What is needed to look into a failure is kept."""
         violations = check(self.recorder.history)
         print(summary(self.recorder.history, violations, time.monotonic() - self.begin), flush=True)
         for violation in violations[:50]:
             print(f"VIOLATION {violation}")
-        self.fleet.down(keep=bool(violations))
-        if violations:
-            print(f"{len(violations)} violations with --seed {self.seed}; history, logs and state are kept in "
-                  f"{self.fleet.folder}")
-        else:
-            print("no violation")
+        self.recorder.close()
+        self.fleet.down(keep=keep or bool(violations))
+        print(f"{len(violations)} violations with --seed {self.seed}" if violations else "no violation")
+        if keep or violations:
+            print(f"history, logs and state are kept in {self.fleet.folder}")
         return not violations
 
 
@@ -123,7 +122,7 @@ def run_round(options):
         round_.fleet.down(keep=True)
         say(f"the round was broken off; what it left is in {round_.fleet.folder}")
         raise
-    return round_.verdict()
+    return round_.verdict(options.keep)
 
 
 def more(options, number, begin):
@@ -139,6 +138,7 @@ def parse(argv):
     parser.add_argument("--power-cuts", type=int, default=0, metavar="N", help="nothing but N power cuts")
     parser.add_argument("--seed", type=int, default=None, help="chooses faults and load (default: the time)")
     parser.add_argument("--only", default="", metavar="KIND,...", help=f"of: {', '.join(KINDS)}")
+    parser.add_argument("--keep", action="store_true", help="keep history, logs and state of a good run, too")
     parser.add_argument("--build", type=pathlib.Path, default=os.environ.get("IW_TEST_BUILD"))
     options = parser.parse_args(argv)
     if options.seed is None:

@@ -28,12 +28,13 @@ HALVES = ("broker", "worker")
 EXIT_IO = 74
 # Short leases: a fault that outlasts them must fit a round.
 HEARTBEAT, UNREACHABLE, LOST = 0.25, 1.5, 5.0
-TMPFS_MB = 640
+TMPFS_MB = 400
 AGENTS = {"truth-agent": "", "other-agent": ""}
 
 WRAPPER = """#!/bin/sh
-LD_PRELOAD={shim} IW_FAULTS_FOLDER={fleet} IW_FAULTS_LOG={undo} IW_FAULTS_SWITCHES={switches}
-export LD_PRELOAD IW_FAULTS_FOLDER IW_FAULTS_LOG IW_FAULTS_SWITCHES
+LD_PRELOAD={shim} IW_FAULTS_FOLDER={fleet} IW_FAULTS_LOG={undo} IW_FAULTS_SAVED={saved}
+IW_FAULTS_SWITCHES={switches}
+export LD_PRELOAD IW_FAULTS_FOLDER IW_FAULTS_LOG IW_FAULTS_SAVED IW_FAULTS_SWITCHES
 exec {program} "$@"
 """
 
@@ -53,7 +54,8 @@ class LiveFleet:
         self.disk = self.folder / "disk"
         self.fleet = self.disk / "fleet"
         self.root = self.disk / "project"
-        self.undo = self.disk / "undo"
+        self.undo = self.folder / "undo"
+        self.saved = self.disk / "saved"
         self.switches = self.folder / "switches"
         self.run = self.folder / "run"
         self.truth = self.folder / "truth"
@@ -76,7 +78,7 @@ class LiveFleet:
         self.disk.mkdir()
         if tmpfs:
             self._mount()
-        for made in (self.run, self.switches, self.undo, self.fleet, self.fleet / "state", self.root):
+        for made in (self.run, self.switches, self.undo, self.saved, self.fleet, self.fleet / "state", self.root):
             made.mkdir(mode=0o700)
         self.boot()
         (self.switches / "all.clock").write_bytes(struct.pack("<q", 0))
@@ -90,7 +92,7 @@ class LiveFleet:
         for name in ("iexec", "ilogd"):
             program = self.build / "libexec/native-orchestrator" / name
             wrapper = libexec / name
-            wrapper.write_text(WRAPPER.format(shim=self.shim, fleet=self.fleet, undo=self.undo,
+            wrapper.write_text(WRAPPER.format(shim=self.shim, fleet=self.fleet, undo=self.undo, saved=self.saved,
                                               switches=self.switches, program=program))
             wrapper.chmod(0o755)
         (prefix / "share").symlink_to(self.build / "share")
@@ -122,7 +124,7 @@ class LiveFleet:
         return self.build / "faults/libiw_faults.so"
 
     def environment(self, faulty=True):
-        shim = {"LD_PRELOAD": str(self.shim), "IW_FAULTS_FOLDER": str(self.fleet), "IW_FAULTS_LOG": str(self.undo),
+        shim = {"LD_PRELOAD": str(self.shim), "IW_FAULTS_FOLDER": str(self.fleet), "IW_FAULTS_LOG": str(self.undo), "IW_FAULTS_SAVED": str(self.saved),
                 "IW_FAULTS_SWITCHES": str(self.switches)}
         return {"PATH": f"{self.prefix}/bin:/usr/local/bin:/usr/bin:/bin", "HOME": str(self.folder), "LANG": "C.UTF-8",
                 "TERM": "xterm", "IW_CFG_STATE_DIR": str(self.fleet / "state"), **(shim if faulty else {})}
@@ -286,17 +288,24 @@ class LiveFleet:
         """All processes end, the disk forgets; (writes, names) forgotten. Everything is down then."""
         self.kill(*HALVES)
         self.kill_sessions()
-        forgotten = power_cut(self.undo, seed, forget)
+        forgotten = power_cut(self.undo, self.saved, seed, forget)
         self.boot()
         return forgotten
 
     def fill_disk(self, leave):
-        """Until `leave` bytes are free; needs tmpfs."""
-        ballast = self.disk / "ballast"
-        stats = os.statvfs(self.disk)
-        with open(ballast, "ab") as file:
-            size = file.tell() + max(0, stats.f_bavail * stats.f_frsize - leave)
-            os.posix_fallocate(file.fileno(), 0, max(1, size))
+        """Until about `leave` bytes are free, while others write, too; needs tmpfs."""
+        step = 16 << 20
+        with open(self.disk / "ballast", "ab") as file:
+            end = os.fstat(file.fileno()).st_size
+            while step >= 4096:
+                stats = os.statvfs(self.disk)
+                step = min(step, stats.f_bavail * stats.f_frsize - leave)
+                try:
+                    if step > 0:
+                        os.posix_fallocate(file.fileno(), end, step)
+                        end += step
+                except OSError:
+                    step //= 2
 
     def free_disk(self):
         (self.disk / "ballast").unlink(missing_ok=True)
@@ -321,7 +330,7 @@ class LiveFleet:
 
 def not_to_keep(folder, names):
     """Sockets cannot be copied, and the undo log says nothing any more."""
-    return [name for name in names if name in ("ballast", "undo") or (pathlib.Path(folder) / name).is_socket()]
+    return [name for name in names if name in ("ballast", "saved") or (pathlib.Path(folder) / name).is_socket()]
 
 
 def send(pid, number):

@@ -12,7 +12,6 @@ class Nemesis:
         self.fleet = fleet
         self.recorder = recorder
         self.rng = random.Random(f"{seed}/nemesis")
-        self.cuts = 0
 
     def inject(self, kind):
         getattr(self, kind.replace("-", "_"))()
@@ -209,7 +208,14 @@ class Nemesis:
         self.fleet.set_clock(0)
 
     def power_cut(self):
-        self.cuts += 1
+        """At any moment of the work, at times once more while everything recovers."""
+        pause(self.rng.uniform(0.0, 0.6))
+        self._cut_power()
+        if self.rng.random() < 0.3:
+            pause(self.rng.uniform(0.0, 0.6))
+            self._cut_power()
+
+    def _cut_power(self):
         seed = self.rng.getrandbits(32)
         data, names = self.fleet.cut_power(seed, self.rng.choice(("all", "some", "some")))
         self.recorder.write("power-cut", seed=seed, data=data, names=names)

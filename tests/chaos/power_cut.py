@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a disk forgets at a power cut: undoes the changes that no sync had made durable.
 
-usage: power_cut.py LOG_FOLDER [--seed N] [--forget all|some]
+usage: power_cut.py LOG_FOLDER SAVED_FOLDER [--seed N] [--forget all|some]
 
 The log is that of tests/support/faults/undo_log.h; everybody who wrote it must be dead. Model of the disk:
 - Data: a sync of a file makes all earlier writes to it durable. Of later ones any sector of 512 bytes may have
@@ -159,35 +159,37 @@ def bring_back(saved, path):
         os.link(saved, path, follow_symlinks=False)
 
 
-def power_cut(folder, seed, forget="some"):
-    """Undoes, empties the log; the number of forgotten changes (of data, of names)."""
-    folder = pathlib.Path(folder)
+def power_cut(log, saved, seed, forget="some"):
+    """Undoes, empties both folders; the number of forgotten changes (of data, of names)."""
     rng = random.Random(seed)
     keep = 0.0 if forget == "all" else rng.choice((0.0, 0.1, 0.5, 0.9))
-    changes = not_durable(read_log(folder / "undo.log"))
+    changes = not_durable(read_log(pathlib.Path(log) / "undo.log"))
     names = [r for r in changes if r.kind not in DATA]
     first_forgotten = 0 if keep == 0.0 else rng.randint(0, len(names))
     forgotten = {r.place for r in names[first_forgotten:]}
-    disk = Disk(folder, rng, keep)
+    disk = Disk(pathlib.Path(saved), rng, keep)
     data = 0
     for record in reversed(changes):
         if record.kind in DATA or record.place in forgotten:
             getattr(disk, "undo_" + record.kind)(record)
             data += record.kind in DATA
-    for entry in folder.iterdir():
-        entry.unlink()
+    for folder in (log, saved):
+        for entry in pathlib.Path(folder).iterdir():
+            entry.unlink()
     return data, len(forgotten)
 
 
 def main():
     parser = argparse.ArgumentParser(description="forget what no sync has made durable")
-    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("log", type=pathlib.Path)
+    parser.add_argument("saved", type=pathlib.Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--forget", choices=("all", "some"), default="some")
     options = parser.parse_args()
-    if not options.folder.is_dir():
-        sys.exit(f"power_cut.py: {options.folder} is no folder")
-    data, names = power_cut(options.folder, options.seed, options.forget)
+    for folder in (options.log, options.saved):
+        if not folder.is_dir():
+            sys.exit(f"power_cut.py: {folder} is no folder")
+    data, names = power_cut(options.log, options.saved, options.seed, options.forget)
     print(f"forgot {data} writes, {names} names")
 
 

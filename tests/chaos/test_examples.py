@@ -1,16 +1,17 @@
 """The user's own first three examples, with the broker killed -9 again and again while they run."""
 
+import os
 import pathlib
 import random
 import re
+import signal
+import subprocess
 import sys
 import threading
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "acceptance"))
 from fleet import SOURCE, FleetCase, alive, wait_until  # noqa: E402  pylint: disable=wrong-import-position
-import os  # noqa: E402  pylint: disable=wrong-import-position
-import signal  # noqa: E402  pylint: disable=wrong-import-position
 
 DOCUMENT = SOURCE.parent / "shared/seed/native-orchestrator-examples.md"
 
@@ -103,6 +104,29 @@ class Examples(FleetCase):
         self.assertEqual(self.wait(retry), 0)
         result = (self.workspace(retry) / "result.json").read_text()
         self.assertIn('"status": "success"', result)
+
+
+class Revival(FleetCase):
+    def test_create_starts_the_broker_again_that_dies_while_it_waits(self):
+        self.agent("a-agent", "#!/bin/bash\nexit 0\n")
+        self.ictl("up")
+        broker = self.pid_of("broker")
+        os.kill(broker, signal.SIGSTOP)
+        argv = ["scripts/ops/session-manager.sh", "create", "a-agent", str(self.prompt())]
+        create = subprocess.Popen(argv, cwd=self.root, env=self.environment, text=True, stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        endpoint = str(self.fleet_folder() / "broker.sock")
+        # Connected, so its request is under way or about to be.
+        connections = lambda: pathlib.Path("/proc/net/unix").read_text().count(endpoint)  # noqa: E731
+        before = connections()
+        self.assertTrue(wait_until(lambda: connections() > before, 20))
+        os.kill(broker, signal.SIGKILL)
+        out, err = create.communicate(timeout=100)
+        self.assertEqual(create.returncode, 0, err)
+        session = re.search(r"^Session created: (\S+)", out, re.M).group(1)
+        self.assertNotEqual(self.pid_of("broker"), broker)
+        self.assertEqual(self.wait(session), 0)
+        self.assertEqual(len(list((self.root / "docs/.scratch/sessions").iterdir())), 1)
 
 
 if __name__ == "__main__":

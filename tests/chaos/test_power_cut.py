@@ -21,11 +21,12 @@ FAULTS = pathlib.Path(os.environ["IW_TEST_BUILD"]) / "faults"
 class ShimCase(unittest.TestCase):
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="iw."))
-        self.disk, self.log, self.switches = (self.folder / name for name in ("disk", "log", "switches"))
-        for made in (self.disk / "a", self.log, self.switches):
+        names = ("disk", "log", "saved", "switches")
+        self.disk, self.log, self.saved, self.switches = (self.folder / name for name in names)
+        for made in (self.disk / "a", self.log, self.saved, self.switches):
             made.mkdir(parents=True)
         self.environment = {"PATH": "/usr/bin:/bin", "LD_PRELOAD": str(FAULTS / "libiw_faults.so"),
-                            "IW_FAULTS_FOLDER": str(self.disk), "IW_FAULTS_LOG": str(self.log),
+                            "IW_FAULTS_FOLDER": str(self.disk), "IW_FAULTS_LOG": str(self.log), "IW_FAULTS_SAVED": str(self.saved),
                             "IW_FAULTS_SWITCHES": str(self.switches), "PYTHONDONTWRITEBYTECODE": "1"}
 
     def tearDown(self):
@@ -39,7 +40,7 @@ class ShimCase(unittest.TestCase):
                               capture_output=True, text=True).stdout
 
     def cut(self, forget="all", seed=0):
-        return power_cut(self.log, seed, forget)
+        return power_cut(self.log, self.saved, seed, forget)
 
     def file(self, name):
         path = self.disk / name

@@ -3,7 +3,8 @@
 // library that it stands in for, and reaches the kernel by itself.
 //
 //   IW_FAULTS_FOLDER    the tree whose unsynced changes can be forgotten
-//   IW_FAULTS_LOG       folder of the undo log, on the same file system, outside of that tree
+//   IW_FAULTS_LOG       folder of the undo log, outside of that tree
+//   IW_FAULTS_SAVED     folder for second names of files, on that tree's file system, outside of it
 //   IW_FAULTS_SWITCHES  folder of the switches
 
 #include <fcntl.h>
@@ -41,7 +42,8 @@ std::string variable(const char* name) {
 
 // Never destroyed: other destructors may still write.
 UndoLog& undo_log() {
-    static auto* log = new UndoLog(variable("IW_FAULTS_FOLDER"), variable("IW_FAULTS_LOG"));
+    static auto* log = new UndoLog(variable("IW_FAULTS_FOLDER"), variable("IW_FAULTS_LOG"),
+                                   variable("IW_FAULTS_SAVED"));
     return *log;
 }
 

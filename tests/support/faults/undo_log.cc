@@ -54,10 +54,10 @@ ino_t inode_of(const std::string& path) {
     return ::lstat(path.c_str(), &info) == 0 ? info.st_ino : 0;
 }
 
-UndoLog::UndoLog(std::string folder, std::string log)
-    : folder_(std::move(folder)), log_folder_(std::move(log)) {
-    if (folder_.empty() || log_folder_.empty()) return;
-    const std::string path = log_folder_ + "/undo.log";
+UndoLog::UndoLog(std::string folder, const std::string& log, std::string saved)
+    : folder_(std::move(folder)), saved_(std::move(saved)) {
+    if (folder_.empty() || log.empty() || saved_.empty()) return;
+    const std::string path = log + "/undo.log";
     fd_ = static_cast<int>(::syscall(SYS_openat, AT_FDCWD, path.c_str(),
                                      O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, kLogMode));
     if (fd_ < 0) give_up(path.c_str());
@@ -95,12 +95,13 @@ void UndoLog::append(const std::string& line, const std::string& bytes) {
 // A second name for a file, by which it is found whatever becomes of its own.
 // `source` is a name of its own, or that of a descriptor in /proc, which is a link to be followed.
 void UndoLog::keep(const std::string& source, ino_t file) {
-    const std::string name = log_folder_ + "/" + number(file);
+    const std::string name = saved_ + "/" + number(file);
     const int flags = source.starts_with("/proc/") ? AT_SYMLINK_FOLLOW : 0;
     const long made =
         ::syscall(SYS_linkat, AT_FDCWD, source.c_str(), AT_FDCWD, name.c_str(), flags);
-    // ENOENT: it has no name any more, so no power cut can bring it back.
-    if (made != 0 && errno != EEXIST && errno != ENOENT) give_up(source.c_str());
+    // ENOENT: it has no name any more, so no power cut can bring it back. ENOSPC: what is done to
+    // it on a full disk cannot be forgotten.
+    if (made != 0 && errno != EEXIST && errno != ENOENT && errno != ENOSPC) give_up(source.c_str());
 }
 
 // Only what differs from zeros is kept: preallocated files are large.

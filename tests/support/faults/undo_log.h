@@ -18,9 +18,10 @@ namespace iw::faults {
 
 class UndoLog {
   public:
-    // `folder`: absolute, what is below it is watched. `log`: an existing folder on the same file
-    // system, outside of it. Both empty: nothing is logged.
-    UndoLog(std::string folder, std::string log);
+    // `folder`: absolute, what is below it is watched. `log`: an existing folder with room whatever
+    // becomes of that. `saved`: one on the same file system, outside of it, for second names of
+    // files. All empty: nothing is logged.
+    UndoLog(std::string folder, const std::string& log, std::string saved);
 
     // Below the folder.
     bool covers(const std::string& path) const;
@@ -62,7 +63,7 @@ class UndoLog {
     void save_range(const std::string& head, int fd, off_t offset, off_t end);
 
     std::string folder_;
-    std::string log_folder_;
+    std::string saved_;
     int fd_ = -1;
     std::mutex mutex_;
 };
