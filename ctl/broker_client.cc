@@ -53,9 +53,20 @@ Duration held_time(const Request& body) {
     return events == nullptr ? Duration(0) : events->wait;
 }
 
+// How long the broker may work at the answer, while repetitions are answered together with it.
+Duration working_time(const Request& body) {
+    constexpr Duration kBackupMax{24LL * 3'600'000};
+    return std::holds_alternative<BackupRequest>(body) ? kBackupMax : held_time(body);
+}
+
+template <typename... Kinds>
+bool is_one_of(const Request& body) {
+    return (std::holds_alternative<Kinds>(body) || ...);
+}
+
 bool changes_something(const Request& body) {
-    return std::holds_alternative<SubmitRequest>(body) ||
-           std::holds_alternative<KillRequest>(body) || std::holds_alternative<RetryRequest>(body);
+    return is_one_of<SubmitRequest, KillRequest, RetryRequest, ExtendRequest, HoldRequest,
+                     ConfirmDeadRequest, BackupRequest, ReleaseRequest>(body);
 }
 
 // What the request asked for, for messages.
@@ -64,6 +75,8 @@ std::string asked_for(const Request& body) {
                                  [](const ResultRequest& request) { return request.id; },
                                  [](const KillRequest& request) { return request.id; },
                                  [](const RetryRequest& request) { return request.id; },
+                                 [](const ExtendRequest& request) { return request.id; },
+                                 [](const ConfirmDeadRequest& request) { return request.id; },
                                  [](const SubmitRequest& request) {
                                      return request.sessions.empty()
                                                 ? std::string()
@@ -305,7 +318,7 @@ Result<Reply> BrokerClient::request(const Request& body) {
               .id = id,
               .bytes = encode(RequestFrame{.id = id, .body = body}),
               .started = now,
-              .deadline = now + options_.patience + held_time(body)};
+              .deadline = now + options_.patience + working_time(body)};
     if (call.bytes.size() > limits::kMessageMax) {
         return make_error(ErrorCode::too_large,
                           "the request has " + std::to_string(call.bytes.size()) +
@@ -329,7 +342,7 @@ Result<Reply> BrokerClient::request(const Request& body) {
             const Heard heard = exchange(call.bytes, call.id, until, reply);
             if (heard == Heard::nonsense) return wrong_reply();
             if (heard == Heard::reborn) {
-                call.deadline = io::steady_now() + options_.patience + held_time(body);
+                call.deadline = io::steady_now() + options_.patience + working_time(body);
             }
             if (heard != Heard::answer) disconnect();
             if (heard == Heard::answer) {
@@ -338,7 +351,7 @@ Result<Reply> BrokerClient::request(const Request& body) {
             }
         }
         if (const std::optional<Error> end = give_up(call)) return *end;
-        tell_waiting(call);
+        if (working_time(body) == held_time(body)) tell_waiting(call);
     }
 }
 

@@ -110,10 +110,8 @@ struct Half {
 };
 
 Half broker_half(const io::FleetPaths& paths) {
-    std::vector<std::string> argv = {io::bin_folder() + "/ibroker", "--data-dir", paths.broker_data,
-                                     "--endpoint", paths.endpoint};
-    std::ranges::move(segment_flags(), std::back_inserter(argv));
-    return {"ibroker", paths.broker_data + "/lock", paths.broker_log, std::move(argv)};
+    return {"ibroker", paths.broker_data + "/lock", paths.broker_log,
+            embedded_broker_command(paths)};
 }
 
 Half worker_half(const io::FleetPaths& paths, const std::string& root) {
@@ -243,6 +241,13 @@ void end_idle_tmux(const io::FleetPaths& paths) {
 }
 
 }  // namespace
+
+std::vector<std::string> embedded_broker_command(const io::FleetPaths& paths) {
+    std::vector<std::string> argv = {io::bin_folder() + "/ibroker", "--data-dir", paths.broker_data,
+                                     "--endpoint", paths.endpoint};
+    std::ranges::move(segment_flags(), std::back_inserter(argv));
+    return argv;
+}
 
 FleetState look_at_fleet(const io::FleetPaths& paths) {
     return {.broker = living_holder(paths.broker_data + "/lock"),

@@ -7,6 +7,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "common/base/result.h"
 #include "common/io/config_file.h"
@@ -23,6 +24,9 @@ struct FleetStart {
     bool broker_started = false;
     bool worker_started = false;
 };
+
+// How the embedded broker is run: program and flags.
+std::vector<std::string> embedded_broker_command(const io::FleetPaths& paths);
 
 // Starts whichever half of the root's fleet is not running and waits until both answer; two at once
 // are serialised. What is started has a process session of its own, none of the caller's

@@ -23,6 +23,13 @@ Json to_json(const SeenSession& session, WallTime now) {
                        false);
 }
 
+Json to_json(const HoldView& hold) {
+    return Json{{"principal", hold.principal},
+                {"reason", text_or_null(hold.reason)},
+                {"since", format_utc(hold.since)},
+                {"until", hold.until ? Json(format_utc(*hold.until)) : Json(nullptr)}};
+}
+
 Json to_json(const std::vector<SeenSession>& sessions, WallTime now) {
     Json rows = Json::array();
     for (const SeenSession& session : sessions)
@@ -61,6 +68,31 @@ std::string session_json(const SeenSession& session, WallTime now) {
     return safe_json(workspace::state_json(session.view, session.tmux_active, now));
 }
 
+std::string details_json(const SeenSession& session, WallTime now) {
+    const SessionView& view = session.view;
+    const auto time = [](const std::optional<WallTime>& at) {
+        return at ? Json(format_utc(*at)) : Json(nullptr);
+    };
+    Json after = Json::array();
+    for (const Dependency& dependency : view.after) {
+        after.push_back(
+            Json{{"session_id", dependency.id.str()}, {"on", std::string(name(dependency.on))}});
+    }
+    Json json = to_json(session, now);
+    json["attempts_used"] = view.attempts_used;
+    json["attempts_max"] = view.attempts_max;
+    json["timeout_seconds"] = view.timeout.count() / 1000;
+    json["on_lost"] = std::string(name(view.on_lost));
+    json["not_before"] = time(view.not_before);
+    json["expires_at"] = time(view.expires_at);
+    json["after"] = std::move(after);
+    return dump(json);
+}
+
+std::string sessions_json(const std::vector<SeenSession>& sessions, WallTime now) {
+    return dump(Json{{"sessions", to_json(sessions, now)}});
+}
+
 std::string list_json(const std::vector<SeenSession>& sessions, Seq seq, WallTime now) {
     return dump(Json{{"sessions", to_json(sessions, now)}, {"seq", seq}});
 }
@@ -74,7 +106,13 @@ std::string wait_json(const std::vector<SeenSession>& sessions, WaitSummary summ
 std::string workers_json(const std::vector<WorkerView>& workers) {
     Json rows = Json::array();
     for (const WorkerView& worker : workers) {
-        rows.push_back(Json{
+        Json unknown = Json::array();
+        for (const AttemptRef& attempt : worker.unknown) {
+            unknown.push_back(Json{{"session_id", attempt.session.str()},
+                                   {"generation", attempt.fence.generation},
+                                   {"attempt", attempt.fence.attempt}});
+        }
+        Json row{
             {"name", worker.name.str()},
             {"host", worker.host},
             {"root", text_or_null(worker.root)},
@@ -86,7 +124,10 @@ std::string workers_json(const std::vector<WorkerView>& workers) {
             {"labels", worker.labels},
             {"software", worker.software},
             {"start_count", worker.start_count},
-            {"heard_at", worker.heard_at ? Json(format_utc(*worker.heard_at)) : Json(nullptr)}});
+            {"heard_at", worker.heard_at ? Json(format_utc(*worker.heard_at)) : Json(nullptr)}};
+        row["drain"] = worker.drain ? to_json(*worker.drain) : Json(nullptr);
+        row["unknown"] = std::move(unknown);
+        rows.push_back(std::move(row));
     }
     return dump(Json{{"workers", rows}});
 }

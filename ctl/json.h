@@ -26,6 +26,11 @@ struct SeenSession {
 std::string safe_json(std::string_view json);
 
 std::string session_json(const SeenSession& session, WallTime now);
+// The same and what only the broker knows: attempts_used, attempts_max, timeout_seconds, on_lost,
+// not_before, expires_at, after.
+std::string details_json(const SeenSession& session, WallTime now);
+// {"sessions": [...]}
+std::string sessions_json(const std::vector<SeenSession>& sessions, WallTime now);
 // {"sessions": [...], "seq": N}
 std::string list_json(const std::vector<SeenSession>& sessions, Seq seq, WallTime now);
 // {"sessions": [...], "timed_out": false, "exit_code": N}

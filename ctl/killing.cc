@@ -27,8 +27,11 @@ Result<std::vector<KillOutcome>> kill_sessions(Context& context,
             return make_error(ErrorCode::bad_request,
                               "no session id given; did create fail? see logs/orchestrator.log");
         }
-        Result<KillReply> reply = (*broker)->call<KillReply>(
-            KillRequest{.id = id, .reason = options.reason, .exact = options.exact});
+        Result<KillReply> reply =
+            (*broker)->call<KillReply>(KillRequest{.id = id,
+                                                   .reason = options.reason,
+                                                   .exact = options.exact,
+                                                   .keep_children = options.keep_children});
         if (!reply && reply.error().code == ErrorCode::unknown_outcome) {
             return make_error(ErrorCode::unknown_outcome,
                               reply.error().message + "; repeat the command, it does no harm");
@@ -37,7 +40,8 @@ Result<std::vector<KillOutcome>> kill_sessions(Context& context,
         const bool is_done = is_final(reply->session.status);
         outcomes.push_back({.session = std::move(reply->session),
                             .already_final = reply->already_final,
-                            .confirmed = is_done});
+                            .confirmed = is_done,
+                            .descendants = reply->descendants});
     }
     if (!options.wait) return outcomes;
 

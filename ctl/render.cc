@@ -177,6 +177,27 @@ std::string session_details(const SessionView& session, bool tmux_active, WallTi
     return text;
 }
 
+std::string session_particulars(const SessionView& session, WallTime now) {
+    std::string text;
+    const auto line = [&](std::string_view label, const std::string& value) {
+        text += std::string(label) + " " + printable(value, true) + "\n";
+    };
+    if (session.attempts_max > 1) {
+        line("Attempts:", std::to_string(session.attempts_used) + " of " +
+                              std::to_string(session.attempts_max) + " used");
+    }
+    if (!is_final(session.status)) {
+        if (session.timeout > Duration(0)) line("Timeout:", format_duration(session.timeout));
+        if (session.not_before && *session.not_before > now)
+            line("Not before:", format_display(*session.not_before));
+        if (session.expires_at && session.attempt == 0)
+            line("Expires:", format_display(*session.expires_at));
+    }
+    for (const Dependency& dependency : session.after)
+        line("After:", dependency.id.str() + " (" + std::string(name(dependency.on)) + ")");
+    return text;
+}
+
 std::string session_line(const SessionView& session) {
     std::string text = printable(session.id.str(), true) + "  " + status_words(session);
     if (session.status == SessionStatus::running && !session.host.empty()) {
@@ -193,10 +214,11 @@ std::string worker_table(const std::vector<WorkerView>& workers, WallTime now, b
     for (Cell& cell : rows.front())
         cell.colour = Colour::bold;
     for (const WorkerView& worker : workers) {
-        const Colour colour = worker.state == "up" ? Colour::green : Colour::red;
+        const bool takes = worker.state == "up" && !worker.drain;
         rows.push_back({{worker.name.str()},
                         {worker.host},
-                        {worker.state, colour},
+                        {worker.state + (worker.drain ? ", drained" : ""),
+                         takes ? Colour::green : Colour::red},
                         {std::to_string(worker.used) + "/" + std::to_string(worker.slots)},
                         {worker.heard_at ? format_elapsed(now - *worker.heard_at) + " ago" : ""},
                         {worker.project},

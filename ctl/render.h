@@ -34,6 +34,8 @@ std::string session_table(const std::vector<SessionView>& sessions, WallTime now
 // The lines of `status`: Session, Agent, Status, Created ... Workspace; those without a value are
 // left out.
 std::string session_details(const SessionView& session, bool tmux_active, WallTime now);
+// The lines that say how it is run: Attempts, Timeout, Not before, Expires, After.
+std::string session_particulars(const SessionView& session, WallTime now);
 // "20251118-151005-x  RUNNING (working)  on hosta".
 std::string session_line(const SessionView& session);
 // "RUNNING", or "CREATED (queued)" where the detail says more.

@@ -14,6 +14,7 @@
 #include "ctl/command_line.h"
 #include "ctl/context.h"
 #include "ctl/exit_code.h"
+#include "ctl/fleet_text.h"
 #include "ctl/json.h"
 #include "ctl/render.h"
 
@@ -22,7 +23,7 @@ namespace {
 
 constexpr const char* kDetails =
     R"(Checks what ictl and the fleet need here: project, folders, tmux, broker, workers, disk,
-sockets, state folder, locale. Each line says ok, warn or fail, and what to do.
+sockets, backups, state folder, locale. Each line says ok, warn or fail, and what to do.
 
 Exit codes: 0 nothing failed (warnings may stand); 1 something failed.
 )";
@@ -175,6 +176,42 @@ void check_workers(BrokerClient& broker, const std::string& root, std::vector<Ch
     }
 }
 
+CheckLine check_backup(const FleetReply& fleet) {
+    constexpr Duration kOld{48LL * 3'600'000};
+    if (!fleet.backup_error.empty()) {
+        return fail("backup", "the last try failed: " + fleet.backup_error,
+                    "put that right, then run `ictl backup`");
+    }
+    if (!fleet.backup_at) return warn("backup", "there is none", "run `ictl backup`");
+    const Duration age = io::wall_now() - *fleet.backup_at;
+    const std::string text = format_elapsed(age) + " old, in " + fleet.backup_folder;
+    if (age > kOld) {
+        return warn("backup", text, "run `ictl backup`; the nightly one is set in broker.toml");
+    }
+    return ok("backup", text);
+}
+
+void check_store(BrokerClient& broker, std::vector<CheckLine>& lines) {
+    const Result<FleetReply> fleet = broker.call<FleetReply>(FleetRequest{});
+    if (!fleet) {
+        lines.push_back(fail("store", fleet.error().message, "look at the broker's log"));
+        return;
+    }
+    if (!fleet->read_only.empty()) {
+        lines.push_back(fail("store", "read-only: " + fleet->read_only,
+                             "see docs/operations.md, \"A store that has lost something\""));
+    }
+    if (fleet->restored) {
+        lines.push_back(warn("restore", "nothing is assigned: " + fleet->restored_why,
+                             "run `ictl resume --after-restore` once the workers are back"));
+    }
+    if (fleet->storage_low) {
+        lines.push_back(fail("store", size_text(fleet->disk_free) + " free on the broker's disk",
+                             "free some space: submissions are refused"));
+    }
+    lines.push_back(check_backup(*fleet));
+}
+
 void check_broker(Context& context, const std::string& root, std::vector<CheckLine>& lines) {
     const Result<std::string> endpoint = context.endpoint();
     if (!endpoint) {
@@ -205,6 +242,7 @@ void check_broker(Context& context, const std::string& root, std::vector<CheckLi
                         ? ok("broker", text)
                         : warn("broker", text + "; this is " + software_name(),
                                "use one version: stop the fleet and run `ictl up` again"));
+    check_store(**broker, lines);
     check_workers(**broker, root, lines);
 }
 

@@ -15,7 +15,7 @@ namespace iw::ctl {
 namespace {
 
 constexpr const char* kDetails =
-    R"(Stops sessions with all they started, and returns when they are stopped. Asks first on a
+    R"(Stops sessions with all they started and submitted, and returns when they are stopped. Asks first on a
 terminal; without one --force is needed, and takes full ids only. With filters instead of
 ids: every unfinished session that matches. The wish is kept by the broker until it is done,
 also while a host is away.
@@ -35,6 +35,7 @@ struct Options {
     std::string reason;
     bool force = false;
     bool no_wait = false;
+    bool keep_children = false;
 };
 
 // The unfinished sessions that the filters mean.
@@ -84,6 +85,12 @@ bool confirmed_by_person(const Terminal& terminal, const std::vector<std::string
     return terminal.confirm("Kill " + what + "?");
 }
 
+std::string family_words(const KillOutcome& outcome) {
+    if (outcome.descendants == 0) return "";
+    const std::string count = std::to_string(outcome.descendants);
+    return ", and " + count + (outcome.descendants == 1 ? " descendant" : " descendants");
+}
+
 int report(const Terminal& terminal, const std::vector<KillOutcome>& outcomes, bool waited) {
     int code = kExitOk;
     for (const KillOutcome& outcome : outcomes) {
@@ -92,9 +99,9 @@ int report(const Terminal& terminal, const std::vector<KillOutcome>& outcomes, b
         if (outcome.already_final) {
             terminal.print(id + " already terminated (status: " + status + ")\n");
         } else if (outcome.confirmed) {
-            terminal.print(session_line(outcome.session) + "\n");
+            terminal.print(session_line(outcome.session) + family_words(outcome) + "\n");
         } else if (!waited) {
-            terminal.print(id + " is being killed\n");
+            terminal.print(id + " is being killed" + family_words(outcome) + "\n");
         } else {
             code = terminal.fail(kExitFault, id + ": not confirmed yet (" +
                                                  status_words(outcome.session) +
@@ -121,8 +128,12 @@ int run(Context& context, const Options& options) {
         return terminal.fail(kExitFailure, "nothing was killed");
     }
     set_interrupt_note("ictl: no longer waiting; the wish to kill stays");
-    const Result<std::vector<KillOutcome>> outcomes = kill_sessions(
-        context, ids, {.reason = options.reason, .exact = options.force, .wait = !options.no_wait});
+    const Result<std::vector<KillOutcome>> outcomes =
+        kill_sessions(context, ids,
+                      {.reason = options.reason,
+                       .exact = options.force,
+                       .keep_children = options.keep_children,
+                       .wait = !options.no_wait});
     if (!outcomes) return terminal.fail(outcomes.error());
     return report(terminal, *outcomes, !options.no_wait);
 }
@@ -133,6 +144,7 @@ Runner declare(CLI::App& app) {
     declare_filter(app, options->filter, "every unfinished session of the project");
     app.add_flag("--force", options->force, "do not ask; full ids only");
     app.add_option("--reason", options->reason, "kept with the session")->type_name("TEXT");
+    app.add_flag("--keep-children", options->keep_children, "what it has submitted lives on");
     app.add_flag("--no-wait", options->no_wait, "return once the wish is on the broker's disk");
     return [options](Context& context) { return run(context, *options); };
 }

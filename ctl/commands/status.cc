@@ -17,7 +17,7 @@ namespace {
 
 constexpr const char* kDetails =
     R"(ID is a full session id or a unique beginning of one. --json prints the fields of
-state.json.
+state.json, and attempts, timeout, times and dependencies.
 
 Examples:
   ictl status 20251118-153042-grafana-agent
@@ -47,14 +47,14 @@ int run(Context& context, const Options& options) {
     const WallTime now = io::wall_now();
     const bool active = TmuxSessions(context).active(session);
     if (options.json) {
-        terminal.print(session_json({.view = session, .tmux_active = active}, now));
+        terminal.print(details_json({.view = session, .tmux_active = active}, now));
         return kExitOk;
     }
     if (options.brief) {
         terminal.print(session_line(session) + "\n");
         return kExitOk;
     }
-    terminal.print(session_details(session, active, now));
+    terminal.print(session_details(session, active, now) + session_particulars(session, now));
     return kExitOk;
 }
 

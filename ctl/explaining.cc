@@ -1,0 +1,105 @@
+#include "ctl/explaining.h"
+
+#include <algorithm>
+
+#include "ctl/fleet_text.h"
+#include "ctl/render.h"
+
+namespace iw::ctl {
+namespace {
+
+bool concerns(const HoldView& hold, const SessionView& session) {
+    switch (hold.scope) {
+        case HoldScope::fleet:
+            return true;
+        case HoldScope::project:
+            return hold.name == session.project;
+        case HoldScope::agent:
+            return hold.name == session.agent.str();
+        case HoldScope::worker:
+            return false;
+    }
+    return false;
+}
+
+std::string dependency_note(const Dependency& dependency, const ExplainInput& input) {
+    const std::string what =
+        "comes after " + dependency.id.str() + " (" + std::string(name(dependency.on)) + ")";
+    const auto found = input.dependencies.find(dependency.id);
+    if (found == input.dependencies.end()) return what + ", which is no longer kept";
+    return what + ", which is " + status_words(found->second);
+}
+
+std::vector<std::string> fleet_notes(const ExplainInput& input) {
+    std::vector<std::string> notes;
+    if (!input.fleet.read_only.empty())
+        notes.push_back("the broker is read-only: " + input.fleet.read_only);
+    if (input.fleet.restored)
+        notes.push_back("nothing is assigned until `ictl resume --after-restore`: " +
+                        input.fleet.restored_why);
+    for (const HoldView& hold : input.fleet.holds) {
+        if (concerns(hold, input.session)) notes.push_back(hold_line(hold));
+    }
+    return notes;
+}
+
+std::vector<std::string> waiting_notes(const ExplainInput& input, WallTime now) {
+    const SessionView& session = input.session;
+    std::vector<std::string> notes;
+    for (const Dependency& dependency : session.after)
+        notes.push_back(dependency_note(dependency, input));
+    if (session.not_before && *session.not_before > now) {
+        notes.push_back("starts no earlier than " + format_utc(*session.not_before) + ", in " +
+                        format_elapsed(*session.not_before - now));
+    }
+    if (session.expires_at && session.attempt == 0) {
+        notes.push_back("is given up when not started by " + format_utc(*session.expires_at));
+    }
+    std::vector<std::string> of_fleet = fleet_notes(input);
+    std::ranges::move(of_fleet, std::back_inserter(notes));
+    return notes;
+}
+
+std::string attempts_note(const SessionView& session) {
+    return std::to_string(session.attempts_used) + " of " + std::to_string(session.attempts_max) +
+           " attempts are used up";
+}
+
+WorkerChance chance_of(const WorkerView& worker, const SessionView& session) {
+    const auto no = [&](std::string why) {
+        return WorkerChance{.name = worker.name.str(), .can_run = false, .why = std::move(why)};
+    };
+    if (std::ranges::find(worker.agents, session.agent.str()) == worker.agents.end())
+        return no("does not offer " + session.agent.str());
+    if (!session.project.empty() && worker.project != session.project)
+        return no("is of project " + worker.project);
+    if (!session.origin.empty() &&
+        (worker.host != session.origin.host || worker.root != session.origin.root))
+        return no("is of another root");
+    if (worker.state != "up") return no("is " + worker.state);
+    if (worker.drain) return no(hold_line(*worker.drain));
+    const std::string use =
+        std::to_string(worker.used) + " of " + std::to_string(worker.slots) + " slots in use";
+    if (worker.used >= worker.slots) return no("is full: " + use);
+    return {.name = worker.name.str(), .can_run = true, .why = use};
+}
+
+}  // namespace
+
+Explanation explain(const ExplainInput& input, WallTime now) {
+    Explanation result{.session = input.session, .notes = {}, .workers = {}};
+    const SessionView& session = input.session;
+    if (session.status == SessionStatus::created) {
+        result.notes = waiting_notes(input, now);
+        for (const WorkerView& worker : input.workers)
+            result.workers.push_back(chance_of(worker, session));
+    }
+    if (session.attempts_max > 1) result.notes.push_back(attempts_note(session));
+    if (session.detail == Detail::dependency_failed) {
+        for (const Dependency& dependency : session.after)
+            result.notes.push_back(dependency_note(dependency, input));
+    }
+    return result;
+}
+
+}  // namespace iw::ctl
