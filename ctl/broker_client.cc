@@ -23,6 +23,7 @@ constexpr std::string_view kIpc = "ipc://";
 constexpr Duration kPauseMin{1};
 constexpr Duration kPauseMax{500};
 constexpr Duration kTellAfter{1'000};
+constexpr Duration kReviveEvery{2'000};
 
 std::string socket_path(const std::string& endpoint) {
     return endpoint.substr(std::min(kIpc.size(), endpoint.size()));
@@ -188,6 +189,7 @@ std::optional<Error> BrokerClient::give_up(Call& call) {
 Status BrokerClient::wait_for_listener(Call& call) {
     const std::string path = socket_path(options_.endpoint);
     call.pause = kPauseMin;
+    Timestamp revive_at = io::steady_now();
     while (true) {
         // Watch first, look then: what appears between the two is seen.
         if (!state_->watch) {
@@ -208,6 +210,11 @@ Status BrokerClient::wait_for_listener(Call& call) {
         call.missing = listener == Listener::missing;
         if (!call.absent_since) call.absent_since = io::steady_now();
         if (const std::optional<Error> end = give_up(call)) return *end;
+        if (options_.on_absent && io::steady_now() >= revive_at) {
+            options_.on_absent();
+            revive_at = io::steady_now() + kReviveEvery;
+            continue;
+        }
         tell_waiting(call);
         const Duration left = end_of(call) - io::steady_now();
         pause(std::clamp(left, Duration(0), call.pause));

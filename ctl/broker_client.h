@@ -29,6 +29,8 @@ struct ClientOptions {
     Duration never_seen_patience{2'000};  // with no socket at all
     Duration repeat_after{5'000};         // a request without an answer goes out again after this
     std::function<void(const std::string&)> notice;  // tells people once that we wait
+    // Called now and then while nobody listens: may start a broker. The wait goes on after it.
+    std::function<void()> on_absent;
 };
 
 // Every page of a list.

@@ -136,9 +136,11 @@ Result<BrokerClient*> Context::broker(Insistence insistence) {
                                  .patience = patience,
                                  .absent_patience = absence,
                                  .never_seen_patience = asked ? patience : kBriefAbsence,
-                                 .notice = [this](const std::string& line) {
-                                     terminal_.say("ictl: " + line);
-                                 }});
+                                 .notice =
+                                     [this](const std::string& line) {
+                                         terminal_.say("ictl: " + line);
+                                     },
+                                 .on_absent = on_absent_});
     return broker_.get();
 }
 

@@ -3,9 +3,11 @@
 // What every command stands in: the project, the broker's endpoint, ictl's settings, and the
 // connection, each found when it is first asked for. One per run of ictl.
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "common/base/result.h"
 #include "common/io/config_file.h"
@@ -60,6 +62,8 @@ class Context {
     bool is_embedded();
     // Owned by the context. Nothing is sent yet.
     Result<BrokerClient*> broker(Insistence insistence);
+    // What broker() does, from its first call on, while nobody listens at the endpoint.
+    void set_on_absent(std::function<void()> action) { on_absent_ = std::move(action); }
 
     // Inside a session of ours: its id; else empty.
     SessionId inside_session() const;
@@ -76,6 +80,7 @@ class Context {
     std::string host_;
     std::optional<Result<io::Config>> config_;
     std::optional<Result<std::optional<Project>>> project_;
+    std::function<void()> on_absent_;
     std::unique_ptr<io::Context> sockets_;
     std::unique_ptr<BrokerClient> broker_;
 };

@@ -111,8 +111,11 @@ int plain_code(int code) {
 // project's own fleet.
 Status ensure_fleet(Call& call) {
     if (!call.context.inside_session().empty() || !call.context.is_embedded()) return Done{};
-    const Result<FleetStart> started = start_fleet(call.project.root);
+    const std::string root = call.project.root;
+    const Result<FleetStart> started = start_fleet(root);
     if (!started) return started.error();
+    // Nobody else starts an embedded broker again that dies while this command waits for it.
+    call.context.set_on_absent([root] { static_cast<void>(start_fleet(root)); });
     return Done{};
 }
 
