@@ -222,7 +222,7 @@ void BrokerCore::State::send_assignment(Presence& presence, const Session& sessi
                           .priority = session.priority,
                           .tags = particulars.tags,
                           .metadata = particulars.metadata};
-    if (session.disk_limit != Session::kNoDiskLimit) assignment.disk_limit = session.disk_limit;
+    if (particulars.disk_limit != kNoDiskLimit) assignment.disk_limit = particulars.disk_limit;
     presence.sent[session.ordinal] = presence.beat;
     ++assignments_[presence.peer.value()];
     AssignPush message;

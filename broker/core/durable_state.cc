@@ -17,13 +17,14 @@ Particulars particulars_of(const Submission& submission) {
     particulars.keep_children = submission.keep_children;
     particulars.tags = submission.tags;
     particulars.metadata = submission.metadata;
+    particulars.disk_limit = submission.disk_limit.value_or(kNoDiskLimit);
     return particulars;
 }
 
 bool has_particulars(const Submission& submission) {
     return !submission.parent.empty() || !submission.retry_of.empty() || !submission.tags.empty() ||
            !submission.metadata.empty() || submission.retry || !submission.after.empty() ||
-           submission.keep_children;
+           submission.keep_children || submission.disk_limit;
 }
 
 }  // namespace
@@ -89,7 +90,7 @@ void DurableState::restore(const LiveState& state) {
 void DurableState::restore_session(const LiveSession& live) {
     Session& session = create(live.id, live.submission, live.ancestors);
     session.created_at = live.created_at;
-    session.revision = live.revision;
+    session.revision = static_cast<std::uint32_t>(live.revision);
     session.fence = live.fence;
     session.platform_faults = static_cast<std::uint8_t>(live.platform_faults);
     session.attempts_used = static_cast<std::uint8_t>(live.attempts_used);
@@ -136,7 +137,6 @@ Session& DurableState::create(const SessionId& id, const Submission& submission,
     session.placement = placements_.join(submission);
     session.ordinal = next_ordinal_++;
     session.timeout = submission.timeout;
-    session.disk_limit = submission.disk_limit.value_or(Session::kNoDiskLimit);
     session.priority = static_cast<std::int8_t>(submission.priority);
     session.on_lost = submission.on_lost;
     if (has_particulars(submission)) session.particulars_made() = particulars_of(submission);

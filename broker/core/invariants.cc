@@ -65,24 +65,22 @@ void BrokerCore::State::check_invariants() const {
 }
 
 void BrokerCore::State::check_schedule(const Session& session) const {
-    const Schedule& schedule = session.schedule;
     const bool is_queued = session.phase == Phase::queued;
-    const bool is_due_later = schedule.due_at != Schedule::kNoDue;
+    const bool is_due_later = session.is_due_later();
     const bool is_blocked = dependencies_.is_blocked(session);
     const bool is_waiting = is_queued && !is_blocked;
     const bool is_due = is_waiting && !is_due_later;
     const bool is_held_back = waits_for_children(session);
     IW_CHECK(ready_.contains(session) == (is_due && !is_held_back));
     IW_CHECK(waiting_parents_.contains(session.ordinal) == (is_due && is_held_back));
-    IW_CHECK(due_.contains(schedule.due_at, session) == (is_waiting && is_due_later));
+    IW_CHECK(due_.contains(session.due_at(), session) == (is_waiting && is_due_later));
     std::size_t open = 0;
     for (const Dependency& dependency : session.particular().after) {
         if (is_live(dependency.id)) ++open;
     }
     if (!is_queued || session.fence.attempt > 0) open = 0;
     IW_CHECK(dependencies_.open(session) == open);
-    IW_CHECK(expiry_.contains(schedule.expire_at, session) ==
-             (is_queued && schedule.expire_at != Schedule::kNoExpiry));
+    IW_CHECK(expiry_.contains(session.expire_at(), session) == (is_queued && session.can_expire()));
 }
 
 void BrokerCore::State::check_workers() const {

@@ -135,7 +135,7 @@ void BrokerCore::State::fire_timers() {
     while (Session* session = due_.pop(time_.steady)) {
         IW_CHECK(session->phase == Phase::queued);
         // Expiries of sessions that became due go on; only the due time is over.
-        session->schedule.due_at = Schedule::kNoDue;
+        session->set_due_at(Deadlines::kNoDue);
         enqueue(*session);
     }
 }

@@ -18,10 +18,6 @@ std::vector<const Worker*> eligible_workers(const std::map<WorkerName, Worker>& 
     return eligible;
 }
 
-ReadyQueue::Entry entry_of(const Session& session) {
-    return {.order = session.schedule.order, .ordinal = session.ordinal, .session = nullptr};
-}
-
 }  // namespace
 
 void ReadyQueue::add(Session& session, const DurableState& durable) {
@@ -34,8 +30,7 @@ void ReadyQueue::add(Session& session, const DurableState& durable) {
         placement_class.eligible =
             eligible_workers(durable.workers(), session.placement->placement);
     }
-    Entry entry = entry_of(session);
-    entry.session = &session;
+    const Entry entry{&session};
     const bool fresh = placement_class.entries.insert(entry).second;
     IW_CHECK(fresh);
     ++size_;
@@ -60,9 +55,10 @@ void ReadyQueue::remove(const Session& session, const DurableState& durable) {
     const auto found = classes_.find(session.placement->number);
     IW_CHECK(found != classes_.end());
     Class& placement_class = found->second;
-    const Entry entry = entry_of(session);
-    const std::size_t erased = placement_class.entries.erase(entry);
-    IW_CHECK(erased == 1);
+    const auto place = placement_class.entries.find(session);
+    IW_CHECK(place != placement_class.entries.end());
+    const Entry entry = *place;
+    placement_class.entries.erase(place);
     --size_;
     // An ancestor that is gone took its family along when it went.
     for (const SessionId& id : session.particular().ancestors) {
@@ -97,7 +93,7 @@ void ReadyQueue::drop_class_of_family(std::uint64_t ancestor, std::uint32_t numb
 
 bool ReadyQueue::contains(const Session& session) const {
     const Class* placement_class = find(session.placement->number);
-    return placement_class != nullptr && placement_class->entries.contains(entry_of(session));
+    return placement_class != nullptr && placement_class->entries.contains(session);
 }
 
 void ReadyQueue::forget_family(const Session& ancestor) {

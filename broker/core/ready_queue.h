@@ -7,6 +7,7 @@
 // however much is queued.
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -20,17 +21,18 @@ namespace iw::broker {
 class ReadyQueue {
   public:
     // Older and more important first; equal ones in the order of acceptance.
+    static bool is_before(const Session& a, const Session& b) {
+        return a.order != b.order ? a.order < b.order : a.ordinal < b.ordinal;
+    }
+    // What the order needs is read where it stands: a copy would be paid for each queued session.
     struct Entry {
-        std::int64_t order = 0;
-        std::uint64_t ordinal = 0;
         Session* session = nullptr;
 
-        bool operator<(const Entry& other) const {
-            if (order != other.order) return order < other.order;
-            return ordinal < other.ordinal;
-        }
+        bool operator<(const Entry& other) const { return is_before(*session, *other.session); }
+        friend bool operator<(const Entry& a, const Session& b) { return is_before(*a.session, b); }
+        friend bool operator<(const Session& a, const Entry& b) { return is_before(a, *b.session); }
     };
-    using Entries = std::set<Entry>;
+    using Entries = std::set<Entry, std::less<>>;
     struct Class {
         const PlacementClass* placement = nullptr;
         std::vector<const Worker*> eligible;  // by what they registered, sorted by name

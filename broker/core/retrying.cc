@@ -92,7 +92,7 @@ void BrokerCore::State::give_back(const Session& session, Duration delay,
                                   AttemptReturned returned) {
     IW_CHECK(session.is_held());
     // Set before the record, which puts the session back into the queue.
-    durable_.session(*session.id)->schedule.due_at = time_.steady + delay;
+    durable_.session(*session.id)->set_due_at(time_.steady + delay);
     returned.retry_at = time_.wall + delay;
     emit(std::move(returned));
 }

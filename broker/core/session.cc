@@ -64,6 +64,14 @@ Progress& Session::progress_made() {
     return *progress;
 }
 
+void Session::set_due_at(Timestamp due_at) {
+    if (due_at != this->due_at()) particulars_made().deadlines.due_at = due_at;
+}
+
+void Session::set_expire_at(Timestamp expire_at) {
+    if (expire_at != this->expire_at()) particulars_made().deadlines.expire_at = expire_at;
+}
+
 std::uint32_t Session::attempts_max() const {
     const std::optional<RetryPolicy>& policy = particular().retry;
     return policy ? policy->attempts_max : 1;

@@ -34,7 +34,18 @@ std::optional<Phase> phase_after(Phase phase, const RecordBody& body);
 
 inline constexpr std::size_t kSupersededMax = 16;
 
-// What a submission may say besides; most say none of it.
+// Of a session that waits, on the steady clock. Set by steps and by BrokerCore::started, never by a
+// record.
+struct Deadlines {
+    static constexpr Timestamp kNoDue{Duration::min()};
+    static constexpr Timestamp kNoExpiry{Duration::max()};
+    Timestamp due_at = kNoDue;        // not handed out before
+    Timestamp expire_at = kNoExpiry;  // given up when still queued then
+};
+
+inline constexpr std::uint64_t kNoDiskLimit = std::numeric_limits<std::uint64_t>::max();
+
+// What a submission may say besides, and what follows from it; most say none of it.
 struct Particulars {
     std::optional<WallTime> not_before;
     std::optional<WallTime> expires_at;
@@ -50,6 +61,8 @@ struct Particulars {
     bool keep_children = false;
     std::vector<std::string> tags;
     std::string metadata;
+    std::uint64_t disk_limit = kNoDiskLimit;
+    Deadlines deadlines;
 };
 
 // What became of it so far; a session that only waits has none of it.
@@ -70,16 +83,6 @@ struct Progress {
     std::vector<ReportSuperseded> superseded;
 };
 
-// Scheduling, on the steady clock. Set by steps and by BrokerCore::started, never by a record.
-struct Schedule {
-    static constexpr Timestamp kNoDue{Duration::min()};
-    static constexpr Timestamp kNoExpiry{Duration::max()};
-    std::int64_t order =
-        0;  // smaller is earlier: acceptance or due time less the worth of priority
-    Timestamp due_at = kNoDue;        // not handed out before
-    Timestamp expire_at = kNoExpiry;  // given up when still queued then
-};
-
 struct Session {
     const SessionId* id = nullptr;  // the key in the table of sessions
     PlacementClass* placement =
@@ -89,17 +92,17 @@ struct Session {
     std::unique_ptr<Progress> progress;
     WallTime created_at;
     std::uint64_t ordinal = 0;  // order of creation
-    std::uint64_t revision = 0;
+    // In the queue, smaller is earlier: acceptance or due time less the worth of priority. Set
+    // like the deadlines.
+    std::int64_t order = 0;
     Fence fence;  // of the newest attempt
     Duration timeout{0};
-    static constexpr std::uint64_t kNoDiskLimit = std::numeric_limits<std::uint64_t>::max();
-    std::uint64_t disk_limit = kNoDiskLimit;
-    Schedule schedule;
+    std::uint32_t revision = 0;
     std::int8_t priority = 0;
     std::uint8_t platform_faults = 0;
     std::uint8_t attempts_used = 0;  // that count against the retry policy
-    Phase phase = Phase::queued;
-    OnLost on_lost = OnLost::wait;
+    Phase phase : 4 = Phase::queued;
+    OnLost on_lost : 4 = OnLost::wait;
 
     // Read access that does not care whether there is any.
     const Particulars& particular() const;
@@ -107,6 +110,14 @@ struct Session {
     // Write access; makes it when there is none.
     Particulars& particulars_made();
     Progress& progress_made();
+
+    // Setting back to none makes nothing.
+    void set_due_at(Timestamp due_at);
+    void set_expire_at(Timestamp expire_at);
+    Timestamp due_at() const { return particular().deadlines.due_at; }
+    Timestamp expire_at() const { return particular().deadlines.expire_at; }
+    bool is_due_later() const { return due_at() != Deadlines::kNoDue; }
+    bool can_expire() const { return expire_at() != Deadlines::kNoExpiry; }
 
     // Attempts that the retry policy allows; one where there is none.
     std::uint32_t attempts_max() const;
@@ -119,6 +130,8 @@ struct Session {
     }
     bool is_kill_wished() const { return progressed().kill.has_value(); }
 };
+
+static_assert(sizeof(Session) <= 88, "a million of these wait in a full queue");
 
 // What records alone say that the session shows.
 StatusChange shown(const Session& session);

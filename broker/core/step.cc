@@ -140,38 +140,35 @@ std::int64_t BrokerCore::State::run_time_ms() const {
 // Due times are put on the steady clock here and never looked up on the wall clock again, so that
 // setting the clock neither starts nor ends anything.
 void BrokerCore::State::begin_schedule(Session& session, std::int64_t accepted_ms) {
-    Schedule& schedule = session.schedule;
     const Particulars& particulars = session.particular();
-    schedule.order = accepted_ms - session.priority * limits::kAgeingPerPriority.count();
+    session.order = accepted_ms - session.priority * limits::kAgeingPerPriority.count();
     // After a start with a clock that was set back, a delay is still never longer than it was asked
     // for.
     if (particulars.not_before) {
         const Duration asked = *particulars.not_before - session.created_at;
         const Duration delay = std::min(*particulars.not_before - time_.wall, asked);
-        if (delay > Duration(0)) schedule.due_at = time_.steady + delay;
-        schedule.order += asked.count();
+        if (delay > Duration(0)) session.set_due_at(time_.steady + delay);
+        session.order += asked.count();
     }
     // The clock may have been set meanwhile, but no back-off grows by that.
     if (const std::optional<WallTime>& retry_at = session.progressed().retry_at) {
         const Duration delay = std::min(*retry_at - time_.wall, retry_delay_max(session));
-        if (delay > Duration(0)) schedule.due_at = time_.steady + delay;
+        if (delay > Duration(0)) session.set_due_at(time_.steady + delay);
     }
     if (particulars.expires_at) {
         const Duration asked = *particulars.expires_at - session.created_at;
-        schedule.expire_at = time_.steady + std::min(*particulars.expires_at - time_.wall, asked);
+        session.set_expire_at(time_.steady + std::min(*particulars.expires_at - time_.wall, asked));
     }
     begin_waiting(session);
 }
 
 void BrokerCore::State::unschedule(Session& session) {
     if (session.phase != Phase::queued) return;
-    const Schedule& schedule = session.schedule;
-    if (schedule.expire_at != Schedule::kNoExpiry &&
-        expiry_.contains(schedule.expire_at, session)) {
-        expiry_.clear(schedule.expire_at, session);
+    if (session.can_expire() && expiry_.contains(session.expire_at(), session)) {
+        expiry_.clear(session.expire_at(), session);
     }
-    if (schedule.due_at != Schedule::kNoDue && due_.contains(schedule.due_at, session)) {
-        due_.clear(schedule.due_at, session);
+    if (session.is_due_later() && due_.contains(session.due_at(), session)) {
+        due_.clear(session.due_at(), session);
         return;
     }
     if (waiting_parents_.erase(session.ordinal) > 0) return;
@@ -180,17 +177,15 @@ void BrokerCore::State::unschedule(Session& session) {
 
 void BrokerCore::State::refresh_schedule(Session& session) {
     if (session.phase != Phase::queued) return dependencies_.unblock(session);
-    Schedule& schedule = session.schedule;
     // What started once was in time, however often it is handed out again.
-    if (session.has_started()) schedule.expire_at = Schedule::kNoExpiry;
-    if (schedule.expire_at != Schedule::kNoExpiry) expiry_.set(schedule.expire_at, session);
+    if (session.has_started()) session.set_expire_at(Deadlines::kNoExpiry);
+    if (session.can_expire()) expiry_.set(session.expire_at(), session);
     if (!dependencies_.is_blocked(session)) enqueue(session);
 }
 
 void BrokerCore::State::enqueue(Session& session) {
-    Timestamp& due_at = session.schedule.due_at;
-    if (due_at > time_.steady) return due_.set(due_at, session);
-    due_at = Schedule::kNoDue;
+    if (session.due_at() > time_.steady) return due_.set(session.due_at(), session);
+    session.set_due_at(Deadlines::kNoDue);
     if (waits_for_children(session)) {
         waiting_parents_[session.ordinal] = &session;
         return;

@@ -74,7 +74,7 @@ void BrokerCore::State::describe_queued(const Session& session, SessionView& vie
         view.reason = blocked_text(session);
         return;
     }
-    const bool is_due_later = session.schedule.due_at != Schedule::kNoDue;
+    const bool is_due_later = session.is_due_later();
     if (session.fence.attempt > 0) {
         const std::string why = retrying_text(session);
         if (!is_due_later) describe_ready(session, view);
@@ -99,7 +99,7 @@ std::string BrokerCore::State::blocked_text(const Session& session) const {
     }
     const std::size_t open = dependencies_.open(session);
     if (open > 1) text += " and " + std::to_string(open - 1) + " more";
-    if (session.schedule.due_at > time_.steady) {
+    if (session.due_at() > time_.steady) {
         text += "; not before " + format_utc(*session.particular().not_before);
     }
     return text;

@@ -148,6 +148,35 @@ TEST(Report, SupersededIsKeptOnceAndNotWithoutEnd) {
     EXPECT_EQ(kept, 16u);
 }
 
+// What an attempt that does not count made of its work may be all there is of it.
+TEST(Report, SupersededKeepsWhatTheAttemptSaid) {
+    Scene scene;
+    EndedReport ended = scene.exited(3);
+    ended.result = "{}";
+    ended.result_size = 2;
+    ended.result_inline = true;
+    scene.says(Fence{1, 9}, ended);
+    const auto records = CoreDriver::records<ReportSuperseded>(scene.last);
+    ASSERT_EQ(records.size(), 1u);
+    EXPECT_EQ(records[0].worker.str(), "w");
+    EXPECT_EQ(records[0].fence, (Fence{1, 9}));
+    EXPECT_EQ(records[0].number, 2u);
+    EXPECT_EQ(records[0].cause, "exited");
+    EXPECT_EQ(records[0].exit_code, 3);
+    EXPECT_EQ(records[0].result, "{}");
+    EXPECT_EQ(records[0].what, "ended by worker w: not the current attempt");
+    // One that holds no bytes, or more than may be, leaves none here.
+    ended.result_inline = false;
+    scene.says(Fence{1, 8}, ended);
+    EXPECT_EQ(CoreDriver::records<ReportSuperseded>(scene.last).at(0).result, "");
+    ended.result_inline = true;
+    ended.result.assign(limits::kResultInlineMax + 1, ' ');
+    scene.says(Fence{1, 7}, ended);
+    EXPECT_EQ(CoreDriver::records<ReportSuperseded>(scene.last).at(0).result, "");
+    scene.says(Fence{1, 6}, scene.started());
+    EXPECT_EQ(CoreDriver::records<ReportSuperseded>(scene.last).at(0).cause, "");
+}
+
 TEST(Report, OnlyTheHolderIsHeard) {
     Scene scene;
     scene.hello(CoreDriver::worker("x"), 8);

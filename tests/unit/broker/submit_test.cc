@@ -281,5 +281,47 @@ TEST(Submit, ARootNeedsItsHost) {
     EXPECT_EQ(outcome.error->message, "origin.host: is required with origin.root");
 }
 
+// Parents end and go; who was above a session is in its own record.
+TEST(Submit, RecordsTheAttemptAndAllAncestors) {
+    CoreDriver driver;
+    driver.hello(CoreDriver::worker("w"), 7);
+    const SessionId root = driver.submitted("a");
+    Submission below = CoreDriver::submission("a");
+    below.parent = root;
+    const SessionId parent = driver.submitted(below);
+    SubmitEvent event;
+    event.caller = CoreDriver::caller(7);
+    event.caller.inside = AttemptRef{parent, {1, 1}};
+    event.items.push_back(item(CoreDriver::submission("a"), 1));
+    const Actions actions = driver.step(std::move(event));
+    const auto created = CoreDriver::records<SessionCreated>(actions);
+    ASSERT_EQ(created.size(), 1u);
+    EXPECT_EQ(created[0].submission.parent, parent);
+    EXPECT_EQ(created[0].parent_fence, (Fence{1, 1}));
+    EXPECT_EQ(created[0].ancestors, (std::vector<SessionId>{root, parent}));
+    // Said from outside, a parent has no attempt that asked.
+    driver.submitted(below);
+    const auto outside = CoreDriver::records<SessionCreated>(driver.last);
+    EXPECT_FALSE(outside.at(0).parent_fence.has_value());
+    EXPECT_EQ(outside.at(0).ancestors, std::vector<SessionId>{root});
+}
+
+TEST(Submit, TheViewShowsWhatWasAskedFor) {
+    CoreDriver driver;
+    Submission submission = CoreDriver::submission("a");
+    submission.delay = seconds(10);
+    submission.expires = seconds(60);
+    submission.on_lost = OnLost::requeue;
+    submission.retry = RetryPolicy{.attempts_max = 4};
+    const SessionId id = driver.submitted(submission);
+    const SessionView view = driver.view(id);
+    EXPECT_EQ(view.not_before, driver.time.wall + seconds(10));
+    EXPECT_EQ(view.expires_at, driver.time.wall + seconds(60));
+    EXPECT_EQ(view.on_lost, OnLost::requeue);
+    EXPECT_EQ(view.attempts_used, 0u);
+    EXPECT_EQ(view.attempts_max, 4u);
+    EXPECT_EQ(driver.view(driver.submitted("a")).attempts_max, 1u);
+}
+
 }  // namespace
 }  // namespace iw::broker
