@@ -109,8 +109,13 @@ void LocalSockets::take(Open& open, const AttemptRef& attempt, io::RouterSocket:
                       .request = std::move(message.payload),
                       .since = io::steady_now(),
                       .sent = false};
-    // While the broker is away the request waits: its client decides how long that is worth.
     pending.sent = forward_(ticket, RelayRequest{attempt.session, attempt.fence, pending.request});
+    if (pending.sent) return;
+    // Said at once, so that who must not wait (a hook that asks for its fence) knows; others ask
+    // again, and know that nothing was done.
+    refuse(open, pending.peer, pending.request,
+           make_error(ErrorCode::unreachable, "the worker is not connected to its broker"));
+    finish(pending_.find(ticket));
 }
 
 void LocalSockets::refuse(Open& open, const std::string& peer, const std::string& request,

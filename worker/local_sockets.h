@@ -2,7 +2,9 @@
 
 // One socket per running attempt, at which a process inside that attempt speaks the client
 // protocol. Who it is follows from the socket alone, so no key enters an agent's environment. Each
-// request is relayed to the broker in the attempt's name, and the answer given back.
+// request is relayed to the broker in the attempt's name, and the answer given back. While the
+// worker is not linked it is answered UNREACHABLE at once; what was on its way when the link broke
+// waits for the next one.
 
 #include <cstdint>
 #include <functional>

@@ -172,6 +172,7 @@ void WorkerServer::reopen_broken(const AttemptRef& attempt, const Result<Attempt
 
 void WorkerServer::act(Launch& action) {
     result(runner_.launch(action));
+    watch_tmux();
 }
 
 void WorkerServer::act(CheckSession& action) {

@@ -200,6 +200,8 @@ void WorkerServer::adopt() {
     }
     // What appeared between reading and watching.
     look_at_all();
+    watch_tmux_socket();
+    watch_tmux();
 }
 
 void WorkerServer::adopt(const AttemptFacts& facts) {
@@ -289,13 +291,16 @@ LauncherState WorkerServer::watch_launcher(const AttemptRef& attempt, const Atte
     if (facts.process->boot_id != boot_id_) return LauncherState::other_boot;
     Watched& watched = watched_[attempt];
     if (watched.launcher.valid()) return LauncherState::alive;
-    const io::ProcessId& launcher = facts.process->launcher;
-    io::UniqueFd fd = io::open_pidfd(launcher.pid);
-    // Opened first, asked then: the descriptor means whoever has the number now.
-    if (!fd.valid() || !io::is_running(launcher)) return LauncherState::gone;
-    watched.launcher = std::move(fd);
-    loop_.add_fd(watched.launcher.get(), [this, attempt] { launcher_ended(attempt); });
-    return LauncherState::alive;
+    // Without its launcher an attempt goes on under the guard, or is ended by it.
+    for (const io::ProcessId& process : {facts.process->launcher, facts.process->guard}) {
+        io::UniqueFd fd = process.pid > 0 ? io::open_pidfd(process.pid) : io::UniqueFd();
+        // Opened first, asked then: the descriptor means whoever has the number now.
+        if (!fd.valid() || !io::is_running(process)) continue;
+        watched.launcher = std::move(fd);
+        loop_.add_fd(watched.launcher.get(), [this, attempt] { launcher_ended(attempt); });
+        return LauncherState::alive;
+    }
+    return LauncherState::gone;
 }
 
 void WorkerServer::launcher_ended(const AttemptRef& attempt) {
@@ -309,7 +314,43 @@ void WorkerServer::launcher_ended(const AttemptRef& attempt) {
         return;
     }
     dispatch(SeenEvent{snapshot_of(*facts, parts_.store.folder(attempt), boot_id_)});
-    if (!facts->exit) dispatch(LauncherGoneEvent{attempt});
+    if (watch_launcher(attempt, *facts) == LauncherState::gone)
+        dispatch(LauncherGoneEvent{attempt});
+}
+
+// ---- The tmux server ---------------------------------------------------------------------------
+
+// Each launcher notices by itself that its terminal is gone; here it is said once why.
+void WorkerServer::watch_tmux() {
+    if (tmux_server_.valid()) return;
+    const std::optional<io::ProcessId> server = parts_.tmux.recorded_server();
+    if (!server) return;
+    io::UniqueFd fd = io::open_pidfd(server->pid);
+    if (!fd.valid() || !io::is_running(*server)) return;
+    tmux_server_ = std::move(fd);
+    loop_.add_fd(tmux_server_.get(), [this] { tmux_ended(); });
+}
+
+void WorkerServer::tmux_ended() {
+    loop_.remove_fd(tmux_server_.get());
+    tmux_server_.reset();
+    io::log(io::LogLevel::warn, "the tmux server ended; its sessions are lost",
+            {{"running", std::to_string(core_.counts().running)}});
+}
+
+// Without it nobody could look into a session, though all of them go on.
+void WorkerServer::watch_tmux_socket() {
+    const auto on_change = [this](const std::string& name) {
+        if (name != io::base_name(parts_.tmux.socket())) return;
+        const Status kept = parts_.tmux.keep_socket();
+        if (!kept) io::log(io::LogLevel::warn, "no tmux socket", {{"error", kept.error().message}});
+    };
+    const Status watching =
+        parts_.watch.add(options_.state_dir, IN_DELETE | IN_MOVED_FROM, on_change);
+    if (!watching)
+        io::log(io::LogLevel::error, "cannot watch", {{"error", watching.error().message}});
+    const Status kept = parts_.tmux.keep_socket();
+    if (!kept) io::log(io::LogLevel::warn, "no tmux socket", {{"error", kept.error().message}});
 }
 
 // ---- Watches and signals -----------------------------------------------------------------------
@@ -318,6 +359,7 @@ void WorkerServer::read_watch() {
     if (parts_.watch.read()) return;
     io::log(io::LogLevel::warn, "changes of files were lost; looking at everything");
     look_at_all();
+    static_cast<void>(parts_.tmux.keep_socket());
     keeper_.look_at_all();
     project_watch_.refresh();
     offer_changed_ = true;

@@ -105,6 +105,9 @@ class WorkerServer {
     LauncherState watch_launcher(const AttemptRef& attempt, const AttemptFacts& facts);
     void launcher_ended(const AttemptRef& attempt);
     void unwatch_launcher(Watched& watched);
+    void watch_tmux();
+    void watch_tmux_socket();
+    void tmux_ended();
 
     void read_watch();
     void read_signals();
@@ -130,6 +133,7 @@ class WorkerServer {
     WorkerCore core_;
 
     std::map<AttemptRef, Watched> watched_;
+    io::UniqueFd tmux_server_;  // pidfd, once there is one
     std::deque<CoreEvent> events_;
     bool dispatching_ = false;
     bool linked_ = false;

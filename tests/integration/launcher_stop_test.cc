@@ -223,18 +223,6 @@ TEST_F(LauncherStop, TakesAClosedTerminalForAStopWhenOneIsRecorded) {
     EXPECT_TRUE(record.stop_sent);
 }
 
-TEST_F(LauncherStop, LeavesNoRecordWhenItIsKilled) {
-    const AttemptRef attempt = start(script("sleep 1000"));
-    ASSERT_TRUE(wait_running(attempt));
-    const auto process = store_->read_process(attempt);
-    ASSERT_TRUE(io::send_signal(process->launcher, SIGKILL));
-    EXPECT_TRUE(wait_until([&] { return !io::is_running(process->launcher); }, kCap));
-    EXPECT_FALSE(store_->read_exit(attempt).has_value());
-    // What is left of it is found by its record: the worker's part.
-    io::send_signal(process->agent, SIGKILL);
-    EXPECT_TRUE(wait_until([&] { return marked_processes(attempt.session).empty(); }, kCap));
-}
-
 TEST_F(LauncherStop, HarmsNoOtherSession) {
     const AttemptRef neighbour = start(script("sleep 0.5; exit 0"));
     const AttemptRef killer = start(script("tmux kill-server; exit 0"));

@@ -71,7 +71,7 @@ TEST_F(TmuxServer, ListsSessions) {
     ASSERT_TRUE(sessions.ok());
     ASSERT_EQ(sessions->size(), 1u);
     EXPECT_EQ(sessions->front().id, attempt.session);
-    EXPECT_EQ(sessions->front().pane_pid, store_->read_process(attempt)->launcher.pid);
+    EXPECT_EQ(sessions->front().pane_pid, store_->read_process(attempt)->guard.pid);
     EXPECT_FALSE(sessions->front().attached);
     stop(attempt);
     wait_end(attempt);

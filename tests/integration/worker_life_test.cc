@@ -106,16 +106,38 @@ TEST(WorkerLife, AnAgentThatIgnoresTermIsStoppedWithItsTree) {
     EXPECT_FALSE(io::is_running(grandchild)) << "nothing of it lives when it shows as final";
 }
 
-TEST(WorkerLife, AKilledLauncherIsFoundLostAndItsAgentEnded) {
+TEST(WorkerLife, AKilledLauncherDisturbsNothing) {
     TestFleet fleet;
-    fleet.add_agent("slow", "#!/bin/sh\nsleep 600\n");
+    fleet.add_agent("waiting",
+                    "#!/bin/sh\nwhile [ ! -e \"$IW_WORKSPACE/go\" ]; do sleep 0.05; done\n");
+    ASSERT_TRUE(fleet.start());
+    const SessionId id = fleet.submit("waiting", "x");
+    ASSERT_EQ(fleet.wait_status(id, SessionStatus::running).status, SessionStatus::running);
+    const auto launcher = fleet.process_of(id, "launcher");
+    const auto guard = fleet.process_of(id, "guard");
+    ASSERT_TRUE(launcher && guard);
+    ASSERT_TRUE(io::send_signal(*launcher, SIGKILL));
+    ASSERT_TRUE(
+        wait_until([&] { return fleet.process_of(id, "launcher")->pid == guard->pid; }, kCap));
+    ASSERT_TRUE(io::write_file(fleet.workspace(id) + "/go", "", 0644, io::Sync::none).ok());
+    EXPECT_EQ(fleet.wait_status(id, SessionStatus::completed).status, SessionStatus::completed)
+        << fleet.text(fleet.log());
+}
+
+TEST(WorkerLife, AKilledLauncherWithItsGuardIsFoundLostAndItsAgentEnded) {
+    TestFleet fleet;
+    fleet.add_agent("slow", "#!/bin/sh\ntrap '' HUP\nsleep 600\n");
     ASSERT_TRUE(fleet.start());
     const SessionId id = fleet.submit("slow", "x");
     ASSERT_EQ(fleet.wait_status(id, SessionStatus::running).status, SessionStatus::running);
     const auto launcher = fleet.process_of(id, "launcher");
+    const auto guard = fleet.process_of(id, "guard");
     const auto agent = fleet.process_of(id, "agent");
-    ASSERT_TRUE(launcher && agent);
+    ASSERT_TRUE(launcher && guard && agent);
+    // Neither may see the other's end.
+    ASSERT_TRUE(io::send_signal(*guard, SIGSTOP));
     ASSERT_TRUE(io::send_signal(*launcher, SIGKILL));
+    ASSERT_TRUE(io::send_signal(*guard, SIGKILL));
     const SessionView view = fleet.wait_status(id, SessionStatus::failed);
     ASSERT_EQ(view.status, SessionStatus::failed) << fleet.text(fleet.log());
     EXPECT_EQ(view.detail, Detail::lost);
@@ -165,6 +187,20 @@ TEST(WorkerLife, AProcessInsideASessionSpeaksThroughItsSocket) {
     const SessionView child = fleet.wait_status(outcome->id, SessionStatus::completed);
     EXPECT_EQ(child.status, SessionStatus::completed) << fleet.text(fleet.log());
     EXPECT_EQ(child.parent, id) << "vouched for by the socket";
+    // Who must not wait learns at once that nobody can tell, and that nothing was done.
+    fleet.broker().kill9();
+    ErrorCode code = ErrorCode::internal;
+    EXPECT_TRUE(wait_until(
+        [&] {
+            const auto status = inside.call<StatusReply>(
+                StatusRequest{.id = id.str(), .exact = true}, Duration{100});
+            code = status ? ErrorCode::internal : status.error().code;
+            return code == ErrorCode::unreachable;
+        },
+        kCap));
+    EXPECT_EQ(code, ErrorCode::unreachable);
+    fleet.broker().start();
+    ASSERT_TRUE(fleet.peer().hello().ok());
     ASSERT_TRUE(io::write_file(fleet.workspace(id) + "/go", "", 0644, io::Sync::none).ok());
     EXPECT_EQ(fleet.wait_status(id, SessionStatus::completed).status, SessionStatus::completed);
 }

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "tests/integration/worker_fixture.h"
 
 namespace iw::test {
@@ -131,6 +133,35 @@ TEST(WorkerRestart, AnAttemptWithAGarbledStartBecomesFinal) {
     const SessionView view = fleet.wait_status(id, SessionStatus::failed);
     EXPECT_EQ(view.status, SessionStatus::failed) << fleet.text(fleet.log());
     ASSERT_TRUE(agent.has_value());
+    EXPECT_TRUE(wait_until([&] { return !io::is_running(*agent); }, kCap));
+}
+
+// Under another state folder it is another worker: what it knows nothing of it does not touch, and
+// the session waits for the one that does.
+TEST(WorkerRestart, AReplacedStateFolderStartsNothingAgain) {
+    TestFleet fleet;
+    fleet.add_agent("waiting", kWaiting);
+    ASSERT_TRUE(fleet.start());
+    const SessionId id = fleet.submit("waiting", "x");
+    ASSERT_EQ(fleet.wait_status(id, SessionStatus::running).status, SessionStatus::running);
+    const auto agent = fleet.process_of(id, "agent");
+    fleet.worker().kill();
+    const std::string away = fleet.file("away");
+    ASSERT_EQ(::rename(fleet.state().c_str(), away.c_str()), 0);
+    ASSERT_TRUE(fleet.worker_state("unreachable"));
+    fleet.start_worker();
+    ASSERT_TRUE(fleet.worker_state("up")) << fleet.text(fleet.log());
+    const SessionId other = fleet.submit("waiting", "y");
+    ASSERT_EQ(fleet.wait_status(other, SessionStatus::running).status, SessionStatus::running);
+    EXPECT_EQ(fleet.view(id)->status, SessionStatus::running);
+    EXPECT_EQ(fleet.lines(fleet.root() + "/starts"), 2u) << "each once";
+    ASSERT_TRUE(agent && io::is_running(*agent));
+    let_go(fleet, other);
+    EXPECT_EQ(fleet.wait_status(other, SessionStatus::completed).status, SessionStatus::completed);
+    // The launcher writes its end into the folder that was moved, and nobody reads it there.
+    const pid_t server = static_cast<pid_t>(std::atol(fleet.text(away + "/tmux.pid").c_str()));
+    ASSERT_GT(server, 1);
+    ASSERT_EQ(::kill(server, SIGTERM), 0);
     EXPECT_TRUE(wait_until([&] { return !io::is_running(*agent); }, kCap));
 }
 

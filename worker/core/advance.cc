@@ -13,6 +13,8 @@ namespace {
 // iexec sends KILL after the grace time by itself; a launcher that has not ended this much later
 // hangs.
 constexpr Duration kLauncherPatience{30'000};
+// What a busy machine may need between tmux's start and the launcher's claim.
+constexpr Duration kLauncherOnItsWay{5'000};
 
 }  // namespace
 
@@ -86,7 +88,8 @@ void WorkerCore::State::advance_unclaimed(Attempt& attempt) {
     }
     IW_CHECK(attempt.facts.assignment.has_value());
     attempt.launched = true;  // also if it fails: tmux may have begun
-    start_action(attempt, Launch{*attempt.facts.assignment, view_of(attempt), link_.fresh_until()});
+    start_action(attempt, Launch{*attempt.facts.assignment, view_of(attempt),
+                                 link_.fresh_until() + kLauncherOnItsWay});
 }
 
 bool WorkerCore::State::check_session(Attempt& attempt) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/check.h"
+#include "common/base/planted.h"
 #include "worker/core/core_state.h"
 
 namespace iw::worker {
@@ -89,7 +90,7 @@ void WorkerCore::State::on(RestoredEvent event) {
     attempt.launched = attempt.facts.holder != StartHolder::launcher;
     attempt.launched_at = now_.steady;
     attempt.next_check = now_.steady;
-    attempt.launcher_gone = event.launcher == LauncherState::gone;
+    attempt.launcher_gone = event.launcher == LauncherState::gone || IW_PLANT(adopts_nobody);
     attempt.other_boot = event.launcher == LauncherState::other_boot;
     note(ref, "", std::string(name(phase_of(attempt))), "found on disk");
     live_.insert_or_assign(ref, std::move(attempt));

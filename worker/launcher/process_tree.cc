@@ -100,7 +100,10 @@ bool carries(pid_t pid, const Mark& mark) {
     const auto holds = [&](const std::string& name, const std::string& value) {
         return environment.find('\0' + name + "=" + value + '\0') != std::string::npos;
     };
-    return holds("IW_SESSION_ID", mark.session) && holds("IW_ATTEMPT", mark.attempt);
+    const bool other =
+        environment.find('\0' + std::string("IW_GENERATION=")) != std::string::npos &&
+        !holds("IW_GENERATION", mark.generation);
+    return holds("IW_SESSION_ID", mark.session) && holds("IW_ATTEMPT", mark.attempt) && !other;
 }
 
 }  // namespace

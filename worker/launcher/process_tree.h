@@ -19,7 +19,8 @@ struct TreeProcess {
 struct Mark {
     std::string
         session;  // value of IW_SESSION_ID; empty: processes are not searched by environment
-    std::string attempt;  // value of IW_ATTEMPT
+    std::string attempt;     // value of IW_ATTEMPT
+    std::string generation;  // value of IW_GENERATION; who has none is taken for ours
 };
 
 // All living descendants of `root` (itself not included), and all other processes of this user that

@@ -38,21 +38,50 @@ std::string variable(const LaunchPlan& plan, const char* name) {
 }  // namespace
 
 Supervisor::Supervisor(AttemptStore& store, const LaunchPlan& plan, io::SignalFd& signals,
-                       ProcessRecord process)
+                       ProcessRecord process, Terminal terminal)
     : store_(store),
       plan_(plan),
       signals_(signals),
       process_(std::move(process)),
+      terminal_(std::move(terminal)),
       agent_(process_.agent.pid),
       launcher_(::getpid()),
       has_terminal_(is_terminal(STDOUT_FILENO)),
-      mark_{.session = variable(plan, "IW_SESSION_ID"), .attempt = variable(plan, "IW_ATTEMPT")} {}
+      mark_{.session = variable(plan, "IW_SESSION_ID"),
+            .attempt = variable(plan, "IW_ATTEMPT"),
+            .generation = variable(plan, "IW_GENERATION")} {}
 
 AgentEnd Supervisor::run() {
     record();
     // The worker records a stop and then looks for whom to signal; we recorded the process before
     // this look. So one of the two sees the other, and no stop is lost.
     stop_if_recorded();
+    supervise();
+    return end_;
+}
+
+AgentEnd Supervisor::take_over() {
+    record();
+    // The one before acted on a stop as soon as it saw it, so an agent that is gone by now has had
+    // it.
+    end_.stop_sent = store_.read_stop(plan_.attempt).has_value();
+    reap();
+    if (agent_alive_) {
+        end_.stop_sent = false;
+        stop_if_recorded();
+    }
+    supervise();
+    return end_;
+}
+
+AgentEnd Supervisor::end_what_is_left() {
+    agent_alive_ = false;
+    end_.ended_at = io::wall_now();
+    sweep();
+    return end_;
+}
+
+void Supervisor::supervise() {
     while (agent_alive_) {
         wait(next_wake());
         take_signals();
@@ -68,7 +97,7 @@ AgentEnd Supervisor::run() {
         }
     }
     sweep();
-    return end_;
+    if (end_.hangup) end_.hangup_cause = hangup_cause();
 }
 
 // The agent runs: without its record it is no worse off, so it is left alone.
@@ -102,6 +131,7 @@ void Supervisor::take_signals() {
     while (const auto signal = signals_.read()) {
         if (!agent_alive_) continue;
         if (*signal == SIGTERM) stop_if_recorded();
+        if (*signal == kStopSignal) stop();
         if (*signal == SIGHUP) hang_up();
     }
 }
@@ -138,7 +168,11 @@ void Supervisor::agent_stopped(int signal) {
 }
 
 void Supervisor::stop_if_recorded() {
-    if (end_.stop_sent || !store_.read_stop(plan_.attempt)) return;
+    if (!end_.stop_sent && store_.read_stop(plan_.attempt)) stop();
+}
+
+void Supervisor::stop() {
+    if (end_.stop_sent) return;
     reap();
     if (!agent_alive_) return;
     end_.stop_sent = true;
@@ -159,6 +193,13 @@ bool Supervisor::terminal_closed() const {
     pollfd terminal{.fd = STDOUT_FILENO, .events = 0, .revents = 0};
     return has_terminal_ && ::poll(&terminal, 1, 0) == 1 &&
            (terminal.revents & (POLLHUP | POLLERR)) != 0;
+}
+
+std::string Supervisor::hangup_cause() const {
+    if (terminal_.server.pid > 0 && !io::is_running(terminal_.server)) return "tmux server ended";
+    if (terminal_.guard.pid > 0 && !io::is_running(terminal_.guard))
+        return "the pane's process was killed";
+    return "its tmux session was ended";
 }
 
 void Supervisor::send_all(int signal, const std::vector<TreeProcess>& processes) {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "common/base/time.h"
 #include "common/io/signals.h"
@@ -17,11 +18,18 @@ namespace iw::worker {
 struct AgentEnd {
     int wait_status = 0;  // as of waitpid
     WallTime ended_at;
-    bool stop_sent = false;  // a TERM for a recorded stop went out before the agent ended
-    bool hangup = false;     // the terminal closed before the agent ended
+    bool stop_sent = false;    // a TERM for a recorded stop went out before the agent ended
+    bool hangup = false;       // the terminal closed before the agent ended
+    std::string hangup_cause;  // why it closed, as far as that can be told
     std::uint32_t swept =
         0;  // processes that were left when the agent had ended, and had to be ended
     std::uint32_t left = 0;  // of those, how many could not be ended
+};
+
+// Whose end closes the terminal.
+struct Terminal {
+    io::ProcessId server;  // the tmux server
+    io::ProcessId guard;   // the pane's process; pid 0: this process is it
 };
 
 class Supervisor {
@@ -29,13 +37,18 @@ class Supervisor {
     // `signals` has HUP, TERM and CHLD; `process` names our child, the leader of its group. All
     // outlive this.
     Supervisor(AttemptStore& store, const LaunchPlan& plan, io::SignalFd& signals,
-               ProcessRecord process);
+               ProcessRecord process, Terminal terminal);
 
     // Records the process, and tries on while that fails (a full disk). Returns when nothing of the
     // attempt runs any more.
     AgentEnd run();
+    // The same for an agent that another supervisor has started and been killed over.
+    AgentEnd take_over();
+    // Nobody can tell how the agent ended: ends what is left of it.
+    AgentEnd end_what_is_left();
 
   private:
+    void supervise();
     void record();
     Timestamp next_wake() const;
     void take_signals();
@@ -44,8 +57,10 @@ class Supervisor {
     void agent_ended(int status);
     void agent_stopped(int signal);
     void stop_if_recorded();
+    void stop();
     void hang_up();
     bool terminal_closed() const;
+    std::string hangup_cause() const;
     void send_all(int signal, const std::vector<TreeProcess>& processes);
     void end_tree(Duration grace, std::initializer_list<int> signals);
     void kill_tree();
@@ -57,6 +72,7 @@ class Supervisor {
     const LaunchPlan& plan_;
     io::SignalFd& signals_;
     const ProcessRecord process_;
+    const Terminal terminal_;
     const pid_t agent_;
     const pid_t launcher_;
     const bool has_terminal_;

@@ -213,7 +213,6 @@ std::optional<int> Tmux::server_pid() const {
     return static_cast<int>(pid);
 }
 
-// The server that we started last, if it still runs: it may live without a socket that answers.
 std::optional<io::ProcessId> Tmux::recorded_server() const {
     const Result<std::string> text = io::read_file(server_file(), 256);
     if (!text) return std::nullopt;
@@ -255,6 +254,12 @@ Status Tmux::revive_socket(const io::ProcessId& server) {
     if (wait_until([&] { return server_pid().has_value(); }, kSocketBackMax)) return Done{};
     return make_error(ErrorCode::io, "the tmux server " + std::to_string(server.pid) +
                                          " runs but does not answer on " + socket_);
+}
+
+Status Tmux::keep_socket() {
+    if (io::exists(socket_)) return Done{};
+    const std::optional<io::ProcessId> server = recorded_server();
+    return server ? revive_socket(*server) : Status(Done{});
 }
 
 bool Tmux::launch_server(std::vector<std::string> front) {

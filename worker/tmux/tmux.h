@@ -48,6 +48,11 @@ class Tmux {
     Result<std::vector<Session>> list_sessions() const;
     // Pid of the server, if one answers.
     std::optional<int> server_pid() const;
+    // The server that was started last, if it still runs, whether it answers or not.
+    std::optional<io::ProcessId> recorded_server() const;
+    // Somebody may have removed the socket of a living server: then it makes a new one. Nobody
+    // lives: nothing is done.
+    Status keep_socket();
     const std::string& socket() const { return socket_; }
 
   private:
@@ -60,7 +65,6 @@ class Tmux {
     std::vector<std::string> environment() const;
     std::vector<std::string> command(std::initializer_list<std::string> words) const;
     io::CommandResult run(std::initializer_list<std::string> words) const;
-    std::optional<io::ProcessId> recorded_server() const;
     Status record_server(int pid);
     Status revive_socket(const io::ProcessId& server);
     bool launch_server(std::vector<std::string> front);

@@ -250,7 +250,7 @@ class World {
         EXPECT_FALSE(told_read_only_) << "launched although the broker takes nothing";
         EXPECT_LE(bench_.steady - delivered_at_, Duration{45'000}) << "launched without a broker";
         EXPECT_GE(action.start_by, bench_.steady);
-        EXPECT_LE(action.start_by, delivered_at_ + Duration{45'000});
+        EXPECT_LE(action.start_by, delivered_at_ + Duration{50'000});
         for (const auto& [other, machine] : machines_) {
             EXPECT_FALSE(machine.tmux && other.session == ref.session && other != ref)
                 << "two attempts under one tmux name";
@@ -270,7 +270,15 @@ class World {
         if (chance(5)) presence = Presence::unknown;
         events_.push_back(SessionCheckedEvent{action.attempt, presence});
     }
-    void perform(const KillSession& action) { machines_[action.attempt].tmux = false; }
+    // By the name that all attempts of a session share.
+    void perform(const KillSession& action) {
+        for (auto& [ref, machine] : machines_) {
+            if (ref.session != action.attempt.session) continue;
+            EXPECT_FALSE(machine.launcher && ref != action.attempt)
+                << "the terminal of another attempt was closed";
+            machine.tmux = machine.launcher;
+        }
+    }
     void perform(const SignalLauncher& action) {
         Machine& machine = machines_[action.attempt];
         if (!machine.launcher) return;
@@ -330,6 +338,7 @@ class World {
                 if (chance(20)) {  // died between claim and process record
                     machine.launcher = false;
                     machine.tmux = false;
+                    feed(SeenEvent{snapshot});
                     continue;
                 }
                 snapshot.started_at = bench_.wall;
