@@ -183,6 +183,11 @@ void BrokerCore::State::send_missing(const Worker& worker, Presence& presence,
         // Never one that has started: the list may be older than that, and it must not run twice.
         const bool is_missing = found == listed.end() && session->phase == Phase::assigned;
         const bool is_ahead = found != listed.end() && is_beyond(found->second, session->phase);
+        // Its report may be on the way; after a restore it was acknowledged long ago.
+        if (is_ahead && !presence.is_listing && !presence.sent.contains(ordinal)) {
+            presence.sent[ordinal] = presence.beat;
+            continue;
+        }
         if (is_ahead || (is_missing && may_begin)) send_assignment(presence, *session);
     }
 }
