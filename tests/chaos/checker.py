@@ -6,7 +6,7 @@ import dataclasses
 from history import FINAL
 
 # What the fleet may take for the end of an attempt that says of itself that it ended well: its host was harmed.
-HARMED = ("lost", "disk-limit", "start-failed")
+HARMED = ("lost", "disk-limit", "start-failed", "dependency-failed")
 
 
 @dataclasses.dataclass
@@ -23,7 +23,7 @@ def check(history):
     rows = {row.id: row for row in history.rows}
     found = []
     for rule in (lost, accepted_twice, ids_of_keys, stuck, started_twice, counted_twice, changed_final, unfounded_ends,
-                 unknown_runs, side_by_side, unwished_ends, remains):
+                 unknown_runs, side_by_side, given_up_early, out_of_order, unwished_ends, remains):
         found += [Violation(kind, text) for kind, text in rule(history, rows)]
     return found
 
@@ -133,6 +133,36 @@ def side_by_side(history, rows):
         before = ends.get((note.session, note.attempt - 1))
         if before is not None and before > note.at_ms:
             yield "started twice", f"{note.session}: attempt {note.attempt} began before attempt {note.attempt - 1} ended"
+
+
+def given_up_early(history, rows):
+    """FAILED by its own exit code only when every attempt that its rules grant has failed by its own word."""
+    for row in rows.values():
+        submit = history.submits.get(row.key)
+        if submit is None or submit.attempts_max <= 1 or (row.status, row.detail) != ("FAILED", "exited"):
+            continue
+        failed = {n.attempt for n in history.notes if n.what == "end" and n.session == row.id and n.exit_code != 0}
+        if len(failed) < submit.attempts_max:
+            yield "counted wrongly", f"{row.id} was given up after {len(failed)} of {submit.attempts_max} attempts"
+
+
+def out_of_order(history, rows):
+    """What waits for another starts after that one's end, and only after the right one."""
+    ends = {(n.session, n.attempt): n.at_ms for n in history.notes if n.what == "end"}
+    starts = {}
+    for note in history.notes:
+        if note.what == "start":
+            starts[note.session] = min(note.at_ms, starts.get(note.session, note.at_ms))
+    wanted = {"success": ("COMPLETED",), "failure": ("FAILED", "KILLED"), "end": FINAL}
+    for row in rows.values():
+        submit = history.submits.get(row.key)
+        for other, condition in submit.after if submit is not None else ():
+            if row.id not in starts or other not in rows:
+                continue
+            if starts[row.id] < ends.get((other, rows[other].attempt), 0):
+                yield "out of order", f"{row.id} started before {other}, for which it was to wait, ended"
+            if rows[other].status not in wanted[condition]:
+                yield "out of order", f"{row.id} started after the {condition} of {other}, which is {rows[other].status}"
 
 
 def unwished_ends(history, rows):

@@ -19,6 +19,7 @@ class Submit:
     on_lost: str = "wait"
     attempts_max: int = 1
     timeout_ms: int = 0  # 0: longer than any test
+    after: tuple = ()  # (id, condition) of what it waits for: success, failure, end
 
 
 @dataclasses.dataclass

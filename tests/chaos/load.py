@@ -30,7 +30,12 @@ class Mix:
         words = {"key": key, "run": f"{run:.2f}"}
         fields = {"tags": [key], "on_lost": rng.choice(("wait", "wait", "requeue", "fail"))}
         if rng.random() < 0.15:
-            words["exit"] = str(rng.randint(1, 120))
+            words["exit"] = str(rng.randint(1, 80))
+            if rng.random() < 0.5:
+                fields["retry"] = {"attempts_max": rng.randint(2, 3), "backoff": 100, "backoff_max": 400}
+                words["good"] = str(rng.choice((2, 3, 9)))
+        elif rng.random() < 0.06:
+            words["child"] = f"{rng.uniform(0.0, 1.0):.2f}"
         if rng.random() < 0.5:
             words["result"] = "1"
         if rng.random() < 0.05:
@@ -88,8 +93,24 @@ class Load:
             while not self.stopping.wait(mix.rng.expovariate(1 / self.pace)):
                 self._wait_for_room()
                 key, prompt, fields = mix.next()
-                self.recorder.submitting(key, on_lost=fields["on_lost"], timeout_ms=fields.get("timeout", 0))
+                self._depend(mix, fields)
+                self._record(key, prompt, fields)
                 self._submit(client, mix, key, prompt, fields)
+
+    def _depend(self, mix, fields):
+        """At times on a session that is not final yet, when last heard of."""
+        with self._lock:
+            candidates = sorted(self._open)
+        if candidates and mix.rng.random() < 0.08:
+            fields["after"] = [{"id": mix.rng.choice(candidates), "on": mix.rng.choice(("success", "failure", "end"))}]
+
+    def _record(self, key, prompt, fields):
+        rules = fields.get("retry", {"attempts_max": 1})
+        self.recorder.submitting(key, on_lost=fields["on_lost"], timeout_ms=fields.get("timeout", 0),
+                                 attempts_max=rules["attempts_max"],
+                                 after=tuple((d["id"], d["on"]) for d in fields.get("after", ())))
+        if "child=" in prompt:
+            self.recorder.submitting(f"child.{key}")
 
     def _submit(self, client, mix, key, prompt, fields):
         agent = mix.rng.choice(("truth-agent", "other-agent"))
@@ -115,7 +136,7 @@ class Load:
             self._wait_for_room()
             key, prompt, _ = mix.next()
             prompt_file.write_text(prompt)
-            self.recorder.submitting(key, on_lost="wait")
+            self._record(key, prompt, {"on_lost": "wait"})
             argv = ["ictl", "submit", "truth-agent", prompt_file, "--key", key, "--tag", key]
             done = subprocess.run(argv, env=self.fleet.client_environment(), cwd=self.fleet.root, text=True, check=False,
                                   stdin=subprocess.DEVNULL, capture_output=True)

@@ -58,7 +58,21 @@ def next_attempt_too_early(history):
     history.notes += [Note("start", FIRST, 2, 7, "k0", 1500), Note("end", FIRST, 2, 7, "k0", 2500, 0)]
 
 
+def given_up(history):
+    history.submits["k1"].attempts_max = 2
+
+
+def waits_for_second(condition, start_at):
+    def change(history):
+        history.submits["k0"].after = (("20260101-000001-a", condition),)
+        history.notes[0].at_ms = start_at
+    return change
+
+
 BAD = [
+    ("counted wrongly", given_up),
+    ("out of order", waits_for_second("failure", 1999)),
+    ("out of order", waits_for_second("success", 2001)),
     ("lost", without_row),
     ("lost", note("start", "20260101-000007-a", 1, 5, "k9", 1)),
     ("lost", note("start", FIRST, 2, 5, "k0", 3000)),
@@ -102,6 +116,11 @@ class Checker(unittest.TestCase):
         history = good()
         next_attempt_too_early(history)
         history.submits["k0"].on_lost = "requeue"
+        self.assertEqual(check(history), [])
+
+    def test_order_is_kept(self):
+        history = good()
+        waits_for_second("failure", 2001)(history)
         self.assertEqual(check(history), [])
 
     def test_harm_to_the_host_excuses_an_end_that_was_not_counted(self):

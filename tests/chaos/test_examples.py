@@ -17,7 +17,7 @@ DOCUMENT = SOURCE.parent / "shared/seed/native-orchestrator-examples.md"
 
 VALIDATOR = """#!/bin/bash
 cat >/dev/null
-sleep 1.5
+sleep 4
 cat >"$IW_RESULT_FILE" <<'JSON'
 {"status": "success", "findings": {"service_status": "running", "dashboard_accessible": true,
  "prometheus_connected": true}, "errors": [], "recommendations": ["Enable alerting"]}
@@ -26,7 +26,7 @@ JSON
 # Says that its service is stopped until somebody has started it.
 BROKEN_VALIDATOR = """#!/bin/bash
 cat >/dev/null
-sleep 1
+sleep 3
 if [[ -e $IW_PROJECT_ROOT/service-runs ]]; then
   echo '{"status": "success", "findings": {"service_status": "running"}, "errors": []}' >"$IW_RESULT_FILE"
 else
@@ -35,7 +35,7 @@ fi
 """
 DEVOPS = """#!/bin/bash
 cat >/dev/null
-sleep 1
+sleep 3
 touch "$IW_PROJECT_ROOT/service-runs"
 echo '{"status": "success"}' >"$IW_RESULT_FILE"
 """
@@ -50,13 +50,13 @@ class Examples(FleetCase):
         return block.replace("/tmp/", f"{self.folder}/").replace("sleep 5", "sleep 0.2")
 
     def run_harmed(self, script):
-        """The script's output; meanwhile the broker is killed every second or so."""
+        """The script's output; meanwhile the broker is killed every other second."""
         over = threading.Event()
         killed = []
 
         def harm():
             rng = random.Random(script)
-            while not over.wait(rng.uniform(0.3, 1.2)):
+            while not over.wait(rng.uniform(1.0, 3.0)):
                 pid = self.pid_of("broker")
                 if pid is not None:
                     os.kill(pid, signal.SIGKILL)
@@ -66,7 +66,7 @@ class Examples(FleetCase):
         thread = threading.Thread(target=harm)
         thread.start()
         try:
-            output = self.bash(script).stdout
+            output = self.bash(script, cap=240).stdout
         finally:
             over.set()
             thread.join()

@@ -3,9 +3,10 @@
 //
 //   truth_agent TRUTH_FILE <PROMPT
 //
-// The prompt's words: key=TEXT, run=SECONDS, exit=CODE, result=1 (writes result.json), deaf=1
-// (ignores SIGTERM and SIGHUP), gate=PATH (ends once that file is there). Each note is one line,
-// appended by one write and synced:
+// The prompt's words: key=TEXT, run=SECONDS, exit=CODE, good=N (ends well from attempt N on),
+// result=1 (writes result.json), deaf=1 (ignores SIGTERM and SIGHUP), gate=PATH (ends once that
+// file is there), child=SECONDS (hands on that much work under the key child.KEY and waits for it).
+// Each note is one line, appended by one write and synced:
 //   start SESSION ATTEMPT PID KEY BOOTTIME_MS
 //   end SESSION ATTEMPT PID KEY BOOTTIME_MS EXIT_CODE
 
@@ -25,6 +26,7 @@
 namespace {
 
 constexpr int kCannotNote = 90;
+constexpr int kNoChild = 91;
 constexpr int kLookMs = 20;
 constexpr double kGateMax = 300;
 
@@ -84,6 +86,25 @@ bool write_result(const std::string& key) {
     return std::fclose(file) == 0 && wrote;
 }
 
+// Where nobody can be reached the agent fails, as a script would.
+bool hand_on(const std::string& key, const std::string& seconds) {
+    const std::string file = variable("IW_WORKSPACE") + "/child.md";
+    const std::string child = "child." + key;
+    std::FILE* prompt = std::fopen(file.c_str(), "w");
+    if (prompt == nullptr) return false;
+    std::fputs(("key=" + child + " run=" + seconds + "\n").c_str(), prompt);
+    if (std::fclose(prompt) != 0) return false;
+    const std::string command = "id=$(ictl submit truth-agent '" + file + "' --key " + child +
+                                " --tag " + child + ") && ictl wait \"${id%% *}\" >&2";
+    return std::system(command.c_str()) == 0;
+}
+
+int exit_code(const std::map<std::string, std::string>& words) {
+    const double good = number(words, "good");
+    if (good > 0 && std::strtod(variable("IW_ATTEMPT").c_str(), nullptr) >= good) return 0;
+    return static_cast<int>(number(words, "exit"));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -99,7 +120,9 @@ int main(int argc, char** argv) {
         ::signal(SIGHUP, SIG_IGN);
     }
     work(words);
-    int code = static_cast<int>(number(words, "exit"));
+    int code = exit_code(words);
+    const auto child = words.find("child");
+    if (child != words.end() && !hand_on(name, child->second)) code = kNoChild;
     if (number(words, "result") != 0 && !write_result(name)) code = kCannotNote;
     note(argv[1], "end" + who + std::to_string(boottime_ms()) + " " + std::to_string(code) + "\n");
     return code;
