@@ -22,6 +22,7 @@ class FakeWorker {
         bool is_start_acked = false;
         bool is_end_acked = false;
         std::optional<ReportBody> end;  // declined or ended, once decided
+        Duration timeout{0};
     };
 
     explicit FakeWorker(WorkerHello hello) : hello_(std::move(hello)) {}
@@ -30,7 +31,12 @@ class FakeWorker {
     void receive(const Push& push) {
         if (const auto* assign = std::get_if<AssignPush>(&push)) {
             for (const Assignment& each : assign->assignments)
-                accept({each.session, each.fence});
+                accept({each.session, each.fence}, each.timeout);
+        } else if (const auto* limits = std::get_if<LimitsPush>(&push)) {
+            for (const LimitChange& each : limits->limits) {
+                const auto attempt = attempts_.find(AttemptRef{each.session, each.fence});
+                if (attempt != attempts_.end()) attempt->second.timeout = each.timeout;
+            }
         } else if (const auto* stop = std::get_if<StopPush>(&push)) {
             for (const StopOrder& each : stop->stops)
                 this->stop(each);
@@ -44,7 +50,11 @@ class FakeWorker {
     void stop(const StopOrder& order) {
         const AttemptRef ref{order.session, order.fence};
         Attempt& attempt = attempts_[ref];
-        if (attempt.end) return;
+        // Whoever stops what is over has not heard of its end.
+        if (attempt.end) {
+            attempt.is_end_acked = false;
+            return;
+        }
         EndedReport report;
         report.cause = EndCause::stopped;
         report.stop_cause = order.cause;
@@ -121,7 +131,11 @@ class FakeWorker {
     std::vector<AttemptState> inventory() const {
         std::vector<AttemptState> states;
         for (const auto& [ref, attempt] : attempts_) {
-            if (!attempt.is_end_acked) states.push_back({ref.session, ref.fence, attempt.phase});
+            if (attempt.is_end_acked) continue;
+            states.push_back({ref.session, ref.fence, attempt.phase});
+            const bool is_limited =
+                attempt.phase == AttemptPhase::accepted || attempt.phase == AttemptPhase::running;
+            if (is_limited) states.back().timeout = attempt.timeout;
         }
         return states;
     }
@@ -130,6 +144,8 @@ class FakeWorker {
         hello.inventory = inventory();
         return hello;
     }
+    // The broker's epoch, as a welcome stated it.
+    void belong_to(const std::string& epoch) { hello_.seen = SeenHead{.epoch = epoch, .seq = 0}; }
     void restart() { ++hello_.start_count; }
     // Restarted under another name, or under its first one again, with the same state directory.
     void rename() {
@@ -144,6 +160,7 @@ class FakeWorker {
         hello_.state_id = "state-" + std::to_string(serial);
         if (is_reboot) hello_.boot_id = "boot-" + std::to_string(serial);
         hello_.start_count = 1;
+        hello_.seen.reset();
         attempts_.clear();
         closing_.clear();
     }
@@ -157,8 +174,9 @@ class FakeWorker {
         return std::holds_alternative<EndedReport>(body) ? 2 : 1;
     }
     // Whoever assigns a known attempt knows less of it, and is told again.
-    void accept(const AttemptRef& ref) {
+    void accept(const AttemptRef& ref, Duration timeout) {
         const auto [attempt, is_new] = attempts_.try_emplace(ref);
+        if (is_new) attempt->second.timeout = timeout;
         if (!is_new) attempt->second.is_start_acked = attempt->second.is_end_acked = false;
     }
     void start(const AttemptRef& ref, Attempt& attempt, Random& random) {

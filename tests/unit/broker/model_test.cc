@@ -32,11 +32,18 @@ class Oracle {
         if (const auto* returned = std::get_if<AttemptReturned>(&body)) release(returned->id);
         if (const auto* ended = std::get_if<SessionEnded>(&body)) {
             ASSERT_TRUE(ended_.insert(ended->id).second) << ended->id.str() << " ended twice";
+            statuses_[ended->id] = ended->status;
+            const bool is_unmet = has_unmet(ended->id);
+            if (ended->detail == Detail::dependency_failed) {
+                ASSERT_TRUE(is_unmet) << ended->id.str() << " had no reason to end";
+                ASSERT_EQ(fences_.at(ended->id), Fence{});
+            }
             release(ended->id);
         }
         if (const auto* closed = std::get_if<SessionClosed>(&body)) {
             ASSERT_TRUE(ended_.contains(closed->id));
             ASSERT_TRUE(closed_.insert(closed->id).second) << closed->id.str() << " closed twice";
+            see_dependents(closed->id);
         }
         if (const auto* adopted = std::get_if<AttemptAdopted>(&body)) see(*adopted);
         if (const auto* wished = std::get_if<KillWished>(&body)) wished_.insert(wished->id);
@@ -67,6 +74,11 @@ class Oracle {
                 ASSERT_NE(above, killed) << id.str() << " goes on";
         }
     }
+    // Of a session that is final.
+    std::optional<SessionStatus> final_status(const SessionId& id) const {
+        if (!closed_.contains(id)) return std::nullopt;
+        return statuses_.at(id);
+    }
     bool is_restored() const { return is_restored_; }
     bool is_ended(const SessionId& id) const { return ended_.contains(id); }
     bool knows(const SessionId& id) const { return fences_.contains(id); }
@@ -81,10 +93,42 @@ class Oracle {
         ASSERT_FALSE(wished_.contains(parent)) << "a child of one that is being killed";
         parents_[created.id] = parent;
         agents_[created.id] = created.submission.agent.str();
+        after_[created.id] = created.submission.after;
+        for (const Dependency& each : created.submission.after) {
+            ASSERT_TRUE(fences_.contains(each.id)) << "follows an unknown session";
+            dependents_[each.id].push_back(created.id);
+        }
         if (created.parent_fence) is_from_inside_.insert(created.id);
         if (created.submission.keep_children) keeps_children_.insert(created.id);
     }
+    static bool is_met(AfterCondition on, SessionStatus status) {
+        if (on == AfterCondition::any_end) return true;
+        return (on == AfterCondition::success) == (status == SessionStatus::completed);
+    }
+    bool has_unmet(const SessionId& id) const {
+        const std::vector<Dependency>& after = after_.at(id);
+        return std::any_of(after.begin(), after.end(), [this](const Dependency& each) {
+            const auto status = statuses_.find(each.id);
+            return status != statuses_.end() && !is_met(each.on, status->second);
+        });
+    }
+    // Once a session is final, nothing is left that waits for it in vain.
+    void see_dependents(const SessionId& closed) const {
+        const auto found = dependents_.find(closed);
+        if (found == dependents_.end()) return;
+        const SessionStatus status = statuses_.at(closed);
+        for (const SessionId& id : found->second) {
+            if (ended_.contains(id) || fences_.at(id).attempt > 0) continue;
+            for (const Dependency& each : after_.at(id))
+                ASSERT_TRUE(each.id != closed || is_met(each.on, status)) << id.str() << " waits";
+        }
+    }
     void see(const AttemptAssigned& assigned) {
+        if (fences_.at(assigned.id).attempt == 0) {
+            for (const Dependency& each : after_.at(assigned.id))
+                ASSERT_TRUE(closed_.contains(each.id)) << assigned.id.str() << " starts too early";
+            ASSERT_FALSE(has_unmet(assigned.id)) << assigned.id.str() << " starts in vain";
+        }
         ASSERT_GT(assigned.fence, fences_.at(assigned.id)) << assigned.id.str();
         fences_[assigned.id] = assigned.fence;
         ASSERT_FALSE(ended_.contains(assigned.id));
@@ -148,6 +192,9 @@ class Oracle {
     std::set<SessionId> ended_;
     std::set<SessionId> closed_;
     std::set<SessionId> wished_;
+    std::map<SessionId, SessionStatus> statuses_;  // of ended ones
+    std::map<SessionId, std::vector<Dependency>> after_;
+    std::map<SessionId, std::vector<SessionId>> dependents_;
     std::map<SessionId, SessionId> parents_;
     std::map<SessionId, std::string> agents_;
     std::set<SessionId> is_from_inside_;
@@ -166,7 +213,11 @@ std::string essence(const SessionView& view) {
     }
     text += view.kill_reason + " " + std::to_string(view.attempt) + " " + view.worker + " " +
             view.host + " " + view.workspace + " " + std::to_string(view.revision) + " " +
-            std::to_string(to_ms(view.created_at)) + " " + view.parent.str() + " ";
+            std::to_string(to_ms(view.created_at)) + " " + view.parent.str() + " " +
+            std::to_string(view.timeout.count()) + " " + std::to_string(view.attempts_used) + " " +
+            std::to_string(view.after.size()) +
+            (view.detail == Detail::blocked ? " blocked " : " ");
+    text += view.not_before ? std::to_string(to_ms(*view.not_before)) + " " : "- ";
     text += view.started_at ? std::to_string(to_ms(*view.started_at)) : "-";
     for (const std::string& tag : view.tags)
         text += " " + tag;
@@ -304,6 +355,8 @@ class World {
                 return submit_inside(site);
             case 17:
                 return administer();
+            case 18:
+                return extend();
             default:
                 return work(site);
         }
@@ -410,6 +463,7 @@ class World {
         submission.on_lost = static_cast<OnLost>(1 + random_.below(3));
         submission.keep_children = random_.below(4) == 0;
         if (random_.below(4) == 0) submission.retry = RetryPolicy{.attempts_max = 3};
+        if (random_.below(4) == 0) follow_some(submission);
         if (random_.below(5) == 0)
             submission.delay = seconds(static_cast<std::int64_t>(random_.below(60)));
         if (random_.below(5) == 0)
@@ -423,8 +477,33 @@ class World {
             submission.parent = live[random_.below(live.size())];
         SubmitEvent event;
         event.caller = CoreDriver::caller(1);
-        event.items.push_back({submission, CoreDriver::hash(1), std::nullopt});
+        event.items.push_back(
+            {submission, CoreDriver::hash(1), std::nullopt, looked_up(submission)});
         see(driver_.step(std::move(event)));
+    }
+    // Sessions of any age, some of which are final, or were before a restore.
+    void follow_some(Submission& submission) {
+        for (std::uint64_t count = 1 + random_.below(3); count > 0 && !made_.empty(); --count) {
+            const std::uint64_t back = random_.below(std::min<std::uint64_t>(made_.size(), 30));
+            const SessionId& id = made_[made_.size() - 1 - back];
+            submission.after.push_back({id, static_cast<AfterCondition>(1 + random_.below(3))});
+        }
+    }
+    // What the shell finds in the database before it submits.
+    std::map<SessionId, SessionStatus> looked_up(const Submission& submission) const {
+        std::map<SessionId, SessionStatus> found;
+        for (const SessionId& id : driver_.core.unsettled(submission, {})) {
+            if (const auto status = oracle_.final_status(id)) found[id] = *status;
+        }
+        return found;
+    }
+
+    void extend() {
+        const std::vector<SessionId> live = driver_.core.match("", 50);
+        if (live.empty()) return;
+        const SessionId id = live[random_.below(live.size())];
+        const Duration timeout = seconds(1 + static_cast<std::int64_t>(random_.below(5)));
+        see(driver_.step(ExtendEvent{CoreDriver::caller(1), id, timeout, std::nullopt}));
     }
 
     void kill() {
@@ -520,6 +599,10 @@ class World {
         if (faults_ && random_.below(6) == 0) return;
         const auto answer = CoreDriver::reply<HeartbeatReply>(actions);
         site.is_listing = answer.restored;
+        site.worker.receive(LimitsPush{answer.limits});
+        // The first beats after the faults set right what got lost in them.
+        ASSERT_TRUE(healed_beats_ < 10 || answer.limits.empty()) << "a timeout that never agrees";
+        if (!faults_) ++healed_beats_;
         for (const StopOrder& order : answer.stops)
             site.worker.stop(order);
     }
@@ -534,6 +617,7 @@ class World {
             return;
         }
         site.is_listing = CoreDriver::reply<WelcomeReply>(actions).restored;
+        site.worker.belong_to(driver_.core.fleet(driver_.time).epoch);
     }
 
     void pass_time() {
@@ -593,8 +677,11 @@ class World {
 
     void see(const Actions& actions) {
         latest_ = std::max(latest_, driver_.time.wall);
-        for (const Record& record : actions.records)
+        for (const Record& record : actions.records) {
             oracle_.see(record);
+            if (const auto* created = std::get_if<SessionCreated>(&record.body))
+                made_.push_back(created->id);
+        }
         for (const Outgoing& out : actions.outgoing) {
             const auto* push = std::get_if<SendPush>(&out);
             if (push == nullptr) continue;
@@ -614,9 +701,11 @@ class World {
     std::set<SessionId> done_;
     WallTime latest_{};
     std::uint64_t last_epoch_ = 0;
+    std::vector<SessionId> made_;  // all, in order; also what a restore has forgotten
     std::uint64_t last_peer_ = 100;
     std::uint64_t last_state_ = 0;
     bool faults_ = true;
+    int healed_beats_ = 0;
 };
 
 class Model : public ::testing::TestWithParam<std::uint64_t> {};
