@@ -10,7 +10,7 @@ import time
 
 from checker import check, summary
 from history import FINAL, Recorder, Row, read_notes
-from live import CannotRun, Client, LiveFleet, wait_until
+from live import CannotRun, Client, LiveFleet, pause, wait_until
 from load import Load, probe
 from nemesis import KINDS, NEED_TMPFS, Nemesis
 
@@ -43,9 +43,13 @@ class Round:
             self.order = self.rng.sample(self.kinds, len(self.kinds))
         return self.order.pop()
 
-    def harm(self, number, kind):
+    def harm(self, number, kind, patient):
+        """The seconds until a session could be run again, None when none could; 0 unless `patient`."""
         self.recorder.fault(kind)
         self.nemesis.inject(kind)
+        if not patient:
+            pause(self.rng.uniform(0.0, 4.0))
+            return 0.0
         healed = probe(self.fleet, self.recorder, number, RECOVERY_MAX)
         if healed is None:
             self.recorder.history.not_recovered.append(kind)
@@ -110,9 +114,11 @@ def run_round(options):
         number = 0
         while more(options, number, round_.begin):
             kind = round_.next_kind()
-            healed = round_.harm(number, kind)
+            # Power cuts fall at random points, into recoveries, too; now and then all is awaited.
+            patient = not options.power_cuts or number % 10 == 9
+            healed = round_.harm(number, kind, patient)
             number += 1
-            word = "NOT RECOVERED" if healed is None else f"recovered in {healed:.1f} s"
+            word = "NOT RECOVERED" if healed is None else f"recovered in {healed:.1f} s" if patient else ""
             say(f"{time.monotonic() - round_.begin:6.0f} s  {number:4}  {kind:<22} {word}")
         say("healed; waiting for every session to end")
         round_.settle()
