@@ -111,10 +111,13 @@ void BrokerCore::State::emit_hold(HoldChanged changed) {
     if (is_lifted) ready_.touch_all();
 }
 
-// As with due times, the wall clock is looked at once and may be set afterwards.
+// As with due times, the wall clock is looked at once and may be set afterwards. Was it set back
+// before, the hold is still never longer than it was asked for.
 void BrokerCore::State::begin_holds() {
     for (const auto& [key, hold] : durable_.holds()) {
-        if (hold.until) hold_ends_[key] = time_.steady + (*hold.until - time_.wall);
+        if (!hold.until) continue;
+        const Duration left = std::min(*hold.until - time_.wall, *hold.until - hold.since);
+        hold_ends_[key] = time_.steady + left;
     }
 }
 

@@ -41,6 +41,20 @@ TEST(Hello, RecordOnlyWhenSomethingChanged) {
     EXPECT_EQ(refused(driver.heartbeat("nobody", 9, {})), "NO_SESSION");
 }
 
+TEST(Hello, AListOfTheSameStartThatArrivesLateLosesNothing) {
+    CoreDriver driver;
+    WorkerHello worker = CoreDriver::worker("w");
+    driver.hello(worker, 7);
+    const SessionId id = driver.submitted("a");
+    driver.report("w", 7, id, {1, 1}, driver.started());
+    // It was sent before the attempt was given out, over an earlier connection.
+    EXPECT_TRUE(driver.hello(worker, 8).records.empty());
+    EXPECT_EQ(driver.shown(id), "RUNNING/working");
+    worker.start_count = 2;
+    driver.hello(worker, 9);
+    EXPECT_EQ(driver.outcome_text(id), "FAILED/lost");
+}
+
 TEST(Hello, RefusesWhatIsOutOfRange) {
     const auto says = [](auto change) {
         CoreDriver driver;

@@ -35,6 +35,13 @@ struct Scene : CoreDriver {
     }
 };
 
+TEST(Hold, AClockSetBackBeforeAStartMakesNoHoldLonger) {
+    Scene scene;
+    scene.hold({.scope = HoldScope::fleet, .on = true, .reason = "lunch", .lasts = seconds(5)});
+    scene.time.wall -= seconds(24 * 3600);
+    EXPECT_EQ(scene.replayed().next_deadline(), scene.time.steady + seconds(5));
+}
+
 TEST(Hold, EveryScopeHoldsBackWhatItNames) {
     struct Row {
         HoldScope scope;
