@@ -223,6 +223,117 @@ TEST(BadInput, Submissions) {
     });
 }
 
+raw::Entries retry_entries(std::string key, std::string value) {
+    return {{"attempts_max", number(3)}, {std::move(key), std::move(value)}};
+}
+
+TEST(BadInput, RetriesAndDependencies) {
+    const ErrorCode bad = ErrorCode::bad_request;
+    const auto retry = [](std::string key, std::string value) {
+        return with("retry", map(retry_entries(std::move(key), std::move(value))));
+    };
+    const auto after = [](const raw::Entries& entries) {
+        return with("after", array({map(entries)}));
+    };
+    const auto id = std::pair<std::string, std::string>("id", text(samples::kId));
+    ASSERT_TRUE(is_accepted(with("retry", map({{"attempts_max", number(100)}}))));
+    ASSERT_TRUE(is_accepted(after({id})));
+    expect_refused({
+        {"retry that is a number", with("retry", number(3)), bad,
+         "sessions[0].retry: must be a map"},
+        {"no number of attempts", with("retry", map({})), bad,
+         "sessions[0].retry.attempts_max: is missing"},
+        {"no attempt", with("retry", map({{"attempts_max", number(0)}})), bad,
+         "sessions[0].retry.attempts_max: 0"},
+        {"101 attempts", with("retry", map({{"attempts_max", number(101)}})), bad, "from 1 to 100"},
+        {"no back-off", retry("backoff", number(0)), bad, "sessions[0].retry.backoff: 0"},
+        {"back-off above its end", retry("backoff", number(600'001)), bad,
+         "sessions[0].retry.backoff: is above backoff_max"},
+        {"back-off of 11 years", retry("backoff_max", number(11LL * 365 * 86400 * 1000)), bad,
+         "sessions[0].retry.backoff_max"},
+        {"cause that is none", retry("causes", array({text("boredom")})), bad,
+         "sessions[0].retry.causes[0]: 'boredom'"},
+        {"cause that may not be", retry("causes", array({text("killed")})), bad,
+         "sessions[0].retry.causes: must be of exited"},
+        {"platform's cause", retry("causes", array({text("lost")})), bad,
+         "sessions[0].retry.causes: must be of exited"},
+        {"nine causes", retry("causes", array(std::vector(9, text("exited")))),
+         ErrorCode::too_large, "sessions[0].retry.causes: has 9"},
+        {"dependency that is text", with("after", array({text(samples::kId)})), bad,
+         "sessions[0].after[0]: must be a map"},
+        {"dependency without id", after({{"on", text("success")}}), bad,
+         "sessions[0].after[0].id: is missing"},
+        {"prefix of an id", after({{"id", text("2025")}}), bad, "sessions[0].after[0].id"},
+        {"unknown condition", after({id, {"on", text("maybe")}}), bad,
+         "sessions[0].after[0].on: 'maybe'"},
+        {"101 dependencies", with("after", array(std::vector(101, map({id})))),
+         ErrorCode::too_large, "sessions[0].after: has 101"},
+        {"flag as text", with("keep_children", text("yes")), bad,
+         "sessions[0].keep_children: must be a boolean"},
+    });
+}
+
+TEST(BadInput, VerbsOfAdmins) {
+    const ErrorCode bad = ErrorCode::bad_request;
+    const auto extend = [](raw::Entries entries) {
+        entries.emplace_back("id", text("a"));
+        return raw::request("extend", map(entries));
+    };
+    const auto hold = [](const raw::Entries& entries) {
+        return raw::request("hold", map(entries));
+    };
+    const auto confirm = [](const raw::Entries& entries) {
+        return raw::request("confirm_dead", map(entries));
+    };
+    const auto scope = [](std::string_view word) {
+        return std::pair<std::string, std::string>("scope", text(word));
+    };
+    const auto shop = std::pair<std::string, std::string>("name", text("shop"));
+    const auto reason = std::pair<std::string, std::string>("reason", text("burnt"));
+    ASSERT_TRUE(is_accepted(extend({{"timeout", number(1)}})));
+    ASSERT_TRUE(is_accepted(hold({scope("fleet")})));
+    ASSERT_TRUE(is_accepted(confirm({{"host", text("alpha")}, reason})));
+    expect_refused({
+        {"extend without both", extend({}), bad, "timeout: or add"},
+        {"extend with both", extend({{"timeout", number(1)}, {"add", number(1)}}), bad,
+         "timeout: or add"},
+        {"extend by nothing", extend({{"add", number(0)}}), bad, "add: 0 is out of range"},
+        {"extend by less", extend({{"add", number(-5)}}), bad, "add: -5 is out of range"},
+        {"extend nobody", raw::request("extend", map({{"add", number(1)}})), bad, "id: is missing"},
+        {"hold of nothing", hold({}), bad, "scope: is missing"},
+        {"hold of the world", hold({scope("world")}), bad, "scope: 'world'"},
+        {"fleet with a name", hold({scope("fleet"), shop}), bad, "name: is needed"},
+        {"project without a name", hold({scope("project")}), bad, "name: is needed"},
+        {"name with a space", hold({scope("project"), {"name", text("a b")}}), bad, "name"},
+        {"hold for no time", hold({scope("project"), shop, {"lasts", number(0)}}), bad,
+         "lasts: 0 is out of range"},
+        {"flag as a number", hold({scope("project"), shop, {"on", number(1)}}), bad,
+         "on: must be a boolean"},
+        {"long reason", hold({scope("fleet"), {"reason", text(std::string(1025, 'a'))}}),
+         ErrorCode::too_large, "reason: has 1025"},
+        {"confirm nothing", confirm({reason}), bad, "id: worker or host"},
+        {"confirm two", confirm({{"host", text("a")}, {"worker", text("b")}, reason}), bad,
+         "id: worker or host"},
+        {"confirm without a reason", confirm({{"host", text("a")}}), bad, "reason: is missing"},
+        {"confirm with an empty one", confirm({{"host", text("a")}, {"reason", text("")}}), bad,
+         "reason: is empty"},
+        {"backup to a relative folder", raw::request("backup", map({{"folder", text("x")}})), bad,
+         "folder"},
+        {"release as text", raw::request("release", map({{"force", text("yes")}})), bad,
+         "force: must be a boolean"},
+        {"seen without a seq",
+         raw::request("hello", map({{"role", text("worker")},
+                                    {"worker", map({{"name", text("a")},
+                                                    {"host", text("a")},
+                                                    {"root", text("/")},
+                                                    {"state_id", text("s")},
+                                                    {"start_count", number(1)},
+                                                    {"slots", number(1)},
+                                                    {"seen", map({{"epoch", text("e")}})}})}})),
+         bad, "worker.seen.seq: is missing"},
+    });
+}
+
 TEST(BadInput, KeyOfTheFrame) {
     const std::string session = map({{"agent", text("a")}, {"prompt", text("p")}});
     const auto frame = [&](const std::string& verb, const std::string& body) {

@@ -103,7 +103,7 @@ Words own_fields() {
 
 TEST(Completeness, VerbsAreTheHeadings) {
     const Words text = matches(section("## Verbs of every peer") + section("## Verbs of workers"),
-                               "\n### ([a-z]+)[^\n]*");
+                               "\n### ([a-z_]+)[^\n]*");
     EXPECT_EQ(text, set_of(wire_names().verbs));
 }
 
@@ -154,6 +154,9 @@ TEST(Completeness, ListsOfFieldsAreExact) {
     EXPECT_EQ(err, own_fields<ErrorReply>());
     Words submission = first_column(paragraph("| key | type | default | meaning |"));
     EXPECT_EQ(submission, own_fields<Submission>());
+    EXPECT_EQ(quoted(paragraph("A **retry**")), own_fields<RetryPolicy>());
+    EXPECT_EQ(quoted(paragraph("A **dependency**")), own_fields<Dependency>());
+    EXPECT_EQ(quoted(paragraph("A **hold**")), own_fields<HoldView>());
     const Words session = quoted(paragraph("**session** (a view)"));
     EXPECT_EQ(session, own_fields<SessionView>());
     EXPECT_EQ(quoted(paragraph("An event: ").substr(0, paragraph("An event: ").find("Topics"))),
@@ -170,6 +173,12 @@ void expect_named(const std::string& heading, const Words& elsewhere) {
 
 TEST(Completeness, SectionsNameTheirFields) {
     expect_named<HelloRequest, WelcomeReply>("### hello", {});
+    expect_named<FleetRequest, FleetReply, HoldView>("### fleet", {});
+    expect_named<ExtendRequest, ExtendReply>("### extend", {});
+    expect_named<HoldRequest, HoldReply>("### hold", {});
+    expect_named<ConfirmDeadRequest, ConfirmDeadReply>("### confirm_dead", {});
+    expect_named<BackupRequest, BackupReply>("### backup", {});
+    expect_named<ReleaseRequest, ReleaseReply>("### release", {});
     expect_named<SubmitRequest, SubmitReply, SubmitOutcome, Error>("### submit", {});
     expect_named<StatusRequest, StatusReply>("### status", {});
     expect_named<ListRequest, ListReply>("### list", {});
@@ -178,7 +187,8 @@ TEST(Completeness, SectionsNameTheirFields) {
     expect_named<WorkersRequest, WorkersReply, WorkerView>("### workers", {});
     expect_named<KillRequest, KillReply>("### kill", {});
     expect_named<RetryRequest, RetryReply>("### retry", {});
-    expect_named<WorkerHello, AttemptState, Fence>("## Verbs of workers", {});
+    expect_named<LimitsPush, LimitChange>("### limits", {});
+    expect_named<WorkerHello, AttemptState, Fence, SeenHead>("## Verbs of workers", {});
     expect_named<HeartbeatRequest, HeartbeatReply, StopOrder>("### heartbeat", {});
     expect_named<AssignPush, Assignment>("### assign", {});
     expect_named<StopPush>("### stop", {});
@@ -193,9 +203,11 @@ TEST(Completeness, WordsOfEnumsAreInTheText) {
     const std::string text = protocol_text();
     for (int value = 0; value < 100; ++value) {
         const std::string_view words[] = {
-            name(static_cast<Detail>(value)), name(static_cast<SessionStatus>(value)),
-            name(static_cast<OnLost>(value)), name(static_cast<AttemptPhase>(value)),
-            name(static_cast<EndCause>(value))};
+            name(static_cast<Detail>(value)),         name(static_cast<SessionStatus>(value)),
+            name(static_cast<OnLost>(value)),         name(static_cast<AttemptPhase>(value)),
+            name(static_cast<EndCause>(value)),       name(static_cast<HoldScope>(value)),
+            name(static_cast<AfterCondition>(value)),
+        };
         for (const std::string_view word : words) {
             EXPECT_TRUE(word == "?" || text.find(word) != std::string::npos) << word;
         }
@@ -237,7 +249,10 @@ TEST(Completeness, NoMemberIsWithoutAField) {
         KillReply, RetryRequest, RetryReply, AttemptState, WorkerHello, HelloRequest, WelcomeReply,
         HeartbeatRequest, StopOrder, HeartbeatReply, Assignment, AssignPush, StopPush, Outcome,
         ClosePush, StartedReport, DeclinedReport, EndedReport, ClosedReport, Report, ReportRequest,
-        ReportAck, ReportReply, RelayRequest, RelayReply, GoodbyeRequest, GoodbyeReply>();
+        ReportAck, ReportReply, RelayRequest, RelayReply, GoodbyeRequest, GoodbyeReply, RetryPolicy,
+        Dependency, AttemptRef, ExtendRequest, ExtendReply, HoldView, HoldRequest, HoldReply,
+        ConfirmDeadRequest, ConfirmDeadReply, BackupRequest, BackupReply, ReleaseRequest,
+        ReleaseReply, FleetRequest, FleetReply, SeenHead, LimitChange, LimitsPush>();
 }
 
 }  // namespace

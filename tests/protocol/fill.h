@@ -4,6 +4,7 @@
 // to the rules, so that every field of every message takes part in the round trips.
 
 #include <algorithm>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -65,6 +66,27 @@ class Fill {
         hello.role = hello.worker ? "worker" : "client";
         if (hello.protocol_min > hello.protocol_max)
             std::swap(hello.protocol_min, hello.protocol_max);
+    }
+    void mend(RetryPolicy& policy) {
+        constexpr Detail kCauses[] = {Detail::exited,         Detail::signal,
+                                      Detail::disk_limit,     Detail::result_missing,
+                                      Detail::result_invalid, Detail::timeout};
+        for (Detail& cause : policy.causes)
+            cause = kCauses[random_.below(std::size(kCauses))];
+        if (policy.backoff > policy.backoff_max) std::swap(policy.backoff, policy.backoff_max);
+    }
+    void mend(ExtendRequest& request) {
+        request.timeout.reset();
+        if (request.add) return;
+        request.timeout = Duration(1 + static_cast<std::int64_t>(random_.below(9000)));
+    }
+    void mend(HoldRequest& request) {
+        request.name = request.scope == HoldScope::fleet ? "" : "shop";
+    }
+    void mend(ConfirmDeadRequest& request) {
+        request.worker.clear();
+        if (!request.id.empty()) request.host.clear();
+        if (request.id.empty() && request.host.empty()) request.worker = "alpha";
     }
     void mend(Report& report) { report.number = codec::report_number(report.body); }
     void mend(EndedReport& report) {

@@ -20,6 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 const fs::path kFolder = fs::path(IW_SOURCE_DIR) / "tests/protocol/golden";
+const fs::path kFirstFolder = fs::path(IW_SOURCE_DIR) / "tests/protocol/golden_first";
 constexpr std::size_t kDigitsPerLine = 80;
 
 std::string read_hex(const fs::path& path) {
@@ -63,6 +64,18 @@ TEST(Golden, EveryFileIsReadBackWhole) {
     }
 }
 
+// Frames of the first version, which knew fewer fields: golden_first/ is never written again.
+TEST(Golden, FramesOfEarlierSoftwareAreRead) {
+    int frames = 0;
+    for (const auto& entry : fs::directory_iterator(kFirstFolder)) {
+        const std::string name = entry.path().filename();
+        const std::string bytes = from_hex(read_hex(entry.path()));
+        EXPECT_NE(samples::encoded_again(bytes, name.starts_with("request-")), "") << name;
+        ++frames;
+    }
+    EXPECT_EQ(frames, 30);
+}
+
 TEST(Golden, EveryVerbHasItsFiles) {
     std::set<std::string> expected = {"error.hex"};
     for (const samples::Named& frame : samples::frames())
@@ -96,6 +109,17 @@ TEST(Golden, SubmissionIsReadFieldByField) {
     EXPECT_EQ(got.timeout, sent.timeout);
     EXPECT_EQ(got.disk_limit, sent.disk_limit);
     EXPECT_EQ(got.on_lost, sent.on_lost);
+    ASSERT_TRUE(got.retry.has_value());
+    EXPECT_EQ(got.retry->attempts_max, sent.retry->attempts_max);
+    EXPECT_EQ(got.retry->backoff, sent.retry->backoff);
+    EXPECT_EQ(got.retry->backoff_max, sent.retry->backoff_max);
+    EXPECT_EQ(got.retry->causes, sent.retry->causes);
+    ASSERT_EQ(got.after.size(), sent.after.size());
+    for (std::size_t i = 0; i < got.after.size(); ++i) {
+        EXPECT_EQ(got.after[i].id, sent.after[i].id);
+        EXPECT_EQ(got.after[i].on, sent.after[i].on);
+    }
+    EXPECT_EQ(got.keep_children, sent.keep_children);
     EXPECT_EQ(got.parent, sent.parent);
     EXPECT_EQ(got.retry_of, sent.retry_of);
     EXPECT_EQ(got.host, sent.host);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <utility>
 
 #include "common/base/text.h"
 #include "common/codec/codec.h"
@@ -122,6 +123,10 @@ TEST(RoundTrip, LargestMessages) {
     HelloRequest hello = samples::worker_hello();
     hello.worker->inventory.assign(limits::kInventoryMax, samples::attempt());
     EXPECT_EQ(why_not(encode(RequestFrame{.id = "r1", .body = hello})), "");
+    HeartbeatRequest beat{.attempts = hello.worker->inventory};
+    EXPECT_EQ(why_not(encode(RequestFrame{.id = "r1", .body = beat})), "");
+    beat.closed = std::exchange(beat.attempts, {});
+    EXPECT_EQ(why_not(encode(RequestFrame{.id = "r1", .body = beat})), "");
     ListReply page{.sessions = std::vector(limits::kPageRowsMax, samples::view())};
     EXPECT_TRUE(decode_incoming(encode(ReplyFrame{.id = "r1", .body = page}, "list")).ok());
 }
@@ -156,6 +161,13 @@ TEST(Canonical, DiffersWithEveryOtherField) {
     changed([](Submission& s) { s.timeout = limits::kRunTimeoutDefault; });
     changed([](Submission& s) { s.disk_limit.reset(); });
     changed([](Submission& s) { s.on_lost = OnLost::fail; });
+    changed([](Submission& s) { s.retry.reset(); });
+    changed([](Submission& s) { s.retry->attempts_max = 4; });
+    changed([](Submission& s) { s.retry->backoff += Duration(1); });
+    changed([](Submission& s) { s.retry->causes.pop_back(); });
+    changed([](Submission& s) { s.after.pop_back(); });
+    changed([](Submission& s) { s.after[0].on = AfterCondition::any_end; });
+    changed([](Submission& s) { s.keep_children = false; });
     changed([](Submission& s) { s.parent = SessionId(); });
     changed([](Submission& s) { s.retry_of = SessionId(); });
     changed([](Submission& s) { s.host.clear(); });

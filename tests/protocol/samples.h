@@ -21,6 +21,12 @@ inline WallTime at(std::int64_t second) {
     return wall_from_ms(1'763'479'805'123 + second * 1000);
 }
 
+inline std::vector<Dependency> dependencies() {
+    return {{.id = SessionId("20251118-120000-builder"), .on = AfterCondition::failure},
+            {.id = SessionId("20251118-120001-linter"), .on = AfterCondition::success},
+            {.id = SessionId("20251118-120002-cleaner"), .on = AfterCondition::any_end}};
+}
+
 inline Submission submission() {
     return {.key = "key-1",
             .agent = AgentName("grafana-agent"),
@@ -35,6 +41,12 @@ inline Submission submission() {
             .timeout = Duration(1'800'000),
             .disk_limit = 500u << 20,
             .on_lost = OnLost::requeue,
+            .retry = RetryPolicy{.attempts_max = 3,
+                                 .backoff = Duration(2000),
+                                 .backoff_max = Duration(60'000),
+                                 .causes = {Detail::exited, Detail::timeout}},
+            .after = dependencies(),
+            .keep_children = true,
             .parent = SessionId(kParent),
             .retry_of = SessionId("20251117-010101-grafana-agent-2"),
             .host = "beta.example",
@@ -68,13 +80,35 @@ inline SessionView view() {
             .retry_of = SessionId("20251117-010101-grafana-agent-2"),
             .priority = 5,
             .timeout = Duration(1'800'000),
+            .attempts_used = 2,
+            .attempts_max = 3,
+            .on_lost = OnLost::fail,
+            .not_before = at(1),
+            .expires_at = at(3600),
+            .after = dependencies(),
             .tags = {"nightly"},
             .metadata = "{}",
             .revision = 7};
 }
 
 inline AttemptState attempt() {
-    return {.session = SessionId(kId), .fence = kFence, .phase = AttemptPhase::closing};
+    return {.session = SessionId(kId),
+            .fence = kFence,
+            .phase = AttemptPhase::closing,
+            .timeout = Duration(1'800'000)};
+}
+
+inline LimitChange limit() {
+    return {.session = SessionId(kId), .fence = kFence, .timeout = Duration(3'600'000)};
+}
+
+inline HoldView hold() {
+    return {.scope = HoldScope::worker,
+            .name = "alpha-monitoring",
+            .principal = "uid:0",
+            .reason = "new disks",
+            .since = at(1),
+            .until = at(7200)};
 }
 
 inline StopOrder stop() {
@@ -100,7 +134,8 @@ inline HelloRequest worker_hello() {
                                   .slots = 5,
                                   .agents = {"claude", "grafana-agent"},
                                   .labels = {{"os", "debian"}},
-                                  .inventory = {attempt()}}};
+                                  .inventory = {attempt()},
+                                  .seen = SeenHead{.epoch = "e1", .seq = 41}}};
 }
 
 inline Report ended() {
@@ -165,14 +200,27 @@ inline std::vector<Request> requests() {
                       .ids = {SessionId(kId)},
                       .project = "monitoring",
                       .agent = "grafana-agent"},
-        KillRequest{.id = kId, .reason = "enough", .exact = true},
+        KillRequest{.id = kId, .reason = "enough", .exact = true, .keep_children = true},
         RetryRequest{.id = kId, .key = "key-2"},
-        HeartbeatRequest{
-            .attempts = {attempt()}, .agents = std::vector<std::string>{"claude"}, .slots = 0},
+        HeartbeatRequest{.attempts = {attempt()},
+                         .agents = std::vector<std::string>{"claude"},
+                         .slots = 0,
+                         .closed = {attempt()},
+                         .closed_all = true},
         ReportRequest{.reports = reports()},
         RelayRequest{
             .session = SessionId(kId), .fence = kFence, .request = std::string("\x81\xa1v\x01")},
         GoodbyeRequest{.returning = false},
+        ExtendRequest{.id = kId, .add = Duration(600'000), .exact = true},
+        HoldRequest{.scope = HoldScope::project,
+                    .name = "monitoring",
+                    .on = false,
+                    .reason = "the network is back",
+                    .lasts = Duration(3'600'000)},
+        ConfirmDeadRequest{.host = "alpha", .reason = "its power supply burnt"},
+        BackupRequest{.folder = "/backups/alpha"},
+        ReleaseRequest{.accept_loss = true, .force = true, .reason = "the disk is gone"},
+        FleetRequest{},
     };
 }
 
@@ -206,7 +254,30 @@ inline WorkerView worker() {
             .labels = {{"os", "debian"}},
             .software = "iworker 0.1.0",
             .start_count = 3,
-            .heard_at = at(1)};
+            .heard_at = at(1),
+            .drain = hold(),
+            .unknown = {AttemptRef{.session = SessionId(kParent), .fence = kFence}}};
+}
+
+inline FleetReply fleet() {
+    return {.software = "ibroker 0.1.0",
+            .epoch = "e2",
+            .generation = 2,
+            .seq = 42,
+            .restored = true,
+            .restored_why = "restored from /backups/alpha",
+            .unheard = {WorkerName("beta-monitoring")},
+            .read_only = "worker alpha-monitoring has seen record 50",
+            .holds = {hold(), HoldView{.scope = HoldScope::fleet, .since = at(2)}},
+            .queued = 1,
+            .assigned = 2,
+            .running = 3,
+            .closing = 4,
+            .backup_at = at(-86'400),
+            .backup_folder = "/backups/alpha/backup-1",
+            .backup_error = "no room",
+            .disk_free = 1u << 30,
+            .storage_low = true};
 }
 
 inline std::vector<Reply> replies() {
@@ -221,6 +292,7 @@ inline std::vector<Reply> replies() {
                      .heartbeat = limits::kHeartbeatInterval,
                      .unreachable = limits::kUnreachableAfter,
                      .lost = limits::kLostAfter,
+                     .restored = true,
                      .limits = announced_limits(),
                      .capabilities = {"events"}},
         SubmitReply{.sessions = {SubmitOutcome{.id = SessionId(kId), .duplicate = true},
@@ -234,9 +306,10 @@ inline std::vector<Reply> replies() {
         ResultReply{.session = view(), .held = true, .result = std::string("{\0}", 3)},
         WorkersReply{.workers = {worker()}},
         EventsReply{.epoch = "e1", .events = {event()}, .next = 42, .head = 44, .gap = true},
-        KillReply{.session = view(), .already_final = true},
+        KillReply{.session = view(), .already_final = true, .descendants = 4},
         RetryReply{.id = SessionId(kId), .duplicate = true},
-        HeartbeatReply{.time = at(1), .stops = {stop()}},
+        HeartbeatReply{
+            .time = at(1), .stops = {stop()}, .limits = {limit()}, .restored = true, .seq = 42},
         ReportReply{
             .acks = {ReportAck{
                          .session = SessionId(kId), .fence = kFence, .number = 1, .error = stale},
@@ -246,6 +319,12 @@ inline std::vector<Reply> replies() {
                                .outcome = Outcome{.session = view()}}}},
         RelayReply{.reply = std::string("\x81\xa1v\x01")},
         GoodbyeReply{},
+        ExtendReply{.session = view()},
+        HoldReply{.changed = true, .hold = hold(), .running = {SessionId(kId)}},
+        ConfirmDeadReply{.sessions = {view()}},
+        BackupReply{.folder = "/backups/alpha/backup-1", .seq = 42, .bytes = 4096},
+        ReleaseReply{.epoch = "e2", .generation = 2, .held = true},
+        fleet(),
     };
 }
 
@@ -268,6 +347,7 @@ inline std::vector<Push> pushes() {
                                        .metadata = "{}"}}},
         StopPush{.stops = {stop()}},
         ClosePush{.outcomes = {Outcome{.session = view()}}},
+        LimitsPush{.limits = {limit()}},
     };
 }
 
