@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "common/base/text.h"
 
 namespace iw::worker {
@@ -36,32 +38,43 @@ std::optional<Stat> read_stat(pid_t pid) {
                 .session = static_cast<pid_t>(session)};
 }
 
-bool carries(pid_t pid, const AttemptRef& attempt) {
+bool carries(pid_t pid, const AttemptRef& attempt, const std::string& workspace) {
     const Result<std::string> text =
         io::read_file("/proc/" + std::to_string(pid) + "/environ", kEnvironMax);
     if (!text) return false;
     const std::string generation = "IW_GENERATION=" + std::to_string(attempt.fence.generation);
     bool session = false;
     bool number = false;
+    bool place = false;
     bool other_generation = false;
     for (const std::string& variable : split(*text, '\0')) {
         session = session || variable == "IW_SESSION_ID=" + attempt.session.str();
         number = number || variable == "IW_ATTEMPT=" + std::to_string(attempt.fence.attempt);
+        // Ids are unique in one fleet: another's agents may have the same at the same moment.
+        place = place || variable == "IW_WORKSPACE=" + workspace;
         // Agents of earlier versions had none. After a restore numbers may come up a second time.
         const bool named = variable.starts_with("IW_GENERATION=");
         other_generation = other_generation || (named && variable != generation);
     }
-    return session && number && !other_generation;
+    return session && number && place && !other_generation;
+}
+
+bool is_of_worker(pid_t pid, const std::string& state_folder) {
+    const Result<std::string> text =
+        io::read_file("/proc/" + std::to_string(pid) + "/environ", kEnvironMax);
+    if (!text) return false;
+    return std::ranges::count(split(*text, '\0'), "IW_WORKER_STATE=" + state_folder) > 0;
 }
 
 // As tmux was told to run it: "<state folder>/bin/iexec <attempt>", nothing else.
-bool is_launcher_of(pid_t pid, const std::string& attempt) {
+bool is_launcher_of(pid_t pid, const std::string& attempt, const std::string& state_folder) {
     const Result<std::string> text =
         io::read_file("/proc/" + std::to_string(pid) + "/cmdline", kStatMax);
     if (!text) return false;
     const std::vector<std::string> words = split(*text, '\0');
     const bool two = words.size() == 2 || (words.size() == 3 && words[2].empty());
-    return two && io::base_name(words[0]) == "iexec" && words[1] == attempt;
+    return two && io::base_name(words[0]) == "iexec" && words[1] == attempt &&
+           is_of_worker(pid, state_folder);
 }
 
 // A number of the record may have been given to somebody else since; who is older than the attempt
@@ -94,13 +107,15 @@ std::string describe(const std::optional<ProcessRecord>& record, bool by_numbers
         text = "no process record; looked ";
     }
     return text +
-           "for IW_SESSION_ID, IW_ATTEMPT and IW_GENERATION in every environment of this user: " +
+           "for IW_SESSION_ID, IW_ATTEMPT, IW_GENERATION and IW_WORKSPACE in every environment of "
+           "this user: " +
            std::to_string(found) + " processes live";
 }
 
 }  // namespace
 
-TreeLook find_tree(const AttemptRef& attempt, const std::optional<ProcessRecord>& record) {
+TreeLook find_tree(const AttemptRef& attempt, const std::string& workspace,
+                   const std::optional<ProcessRecord>& record) {
     TreeLook look;
     const bool by_numbers = record && numbers_still_mean(*record);
     for (const std::string& entry : io::list_folder("/proc")) {
@@ -111,7 +126,7 @@ TreeLook find_tree(const AttemptRef& attempt, const std::optional<ProcessRecord>
         const std::optional<std::uint64_t> ticks = io::process_start_ticks(pid);
         if (!stat || !ticks || stat->state == 'Z' || pid == ::getpid()) continue;
         const bool ours =
-            (by_numbers && in_session(*stat, *ticks, *record)) || carries(pid, attempt);
+            (by_numbers && in_session(*stat, *ticks, *record)) || carries(pid, attempt, workspace);
         if (ours) look.processes.push_back({.pid = pid, .start_ticks = *ticks});
     }
     look.evidence = describe(record, by_numbers, look.processes.size());
@@ -119,6 +134,7 @@ TreeLook find_tree(const AttemptRef& attempt, const std::optional<ProcessRecord>
 }
 
 std::vector<io::ProcessId> find_launchers(const AttemptRef& attempt,
+                                          const std::string& state_folder,
                                           const std::optional<ProcessRecord>& record) {
     std::vector<io::ProcessId> found;
     if (record && record->boot_id == io::boot_id()) {
@@ -132,7 +148,7 @@ std::vector<io::ProcessId> find_launchers(const AttemptRef& attempt,
         long long number = 0;
         if (!parse_int(entry, 2, INT32_MAX, number)) continue;
         const auto pid = static_cast<pid_t>(number);
-        if (!is_launcher_of(pid, name)) continue;
+        if (!is_launcher_of(pid, name, state_folder)) continue;
         const std::optional<Stat> stat = read_stat(pid);
         const std::optional<std::uint64_t> ticks = io::process_start_ticks(pid);
         if (!stat || !ticks) continue;

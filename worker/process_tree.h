@@ -18,14 +18,16 @@ struct TreeLook {
     std::string evidence;                  // what was looked at, for people
 };
 
-// Members of the launcher's process session, and whoever carries IW_SESSION_ID, IW_ATTEMPT and
-// IW_GENERATION of the attempt in the environment it was started with. This process is never among
-// them.
-TreeLook find_tree(const AttemptRef& attempt, const std::optional<ProcessRecord>& record);
+// Members of the launcher's process session, and whoever carries IW_SESSION_ID, IW_ATTEMPT,
+// IW_GENERATION and IW_WORKSPACE (`workspace`) of the attempt in the environment it was started
+// with. This process is never among them.
+TreeLook find_tree(const AttemptRef& attempt, const std::string& workspace,
+                   const std::optional<ProcessRecord>& record);
 
 // The launcher first, then its guard, as far as they live: from the record, or, while that cannot
-// be written, by the command line that only they have.
+// be written, by the command line that only they have, under the worker of `state_folder`.
 std::vector<io::ProcessId> find_launchers(const AttemptRef& attempt,
+                                          const std::string& state_folder,
                                           const std::optional<ProcessRecord>& record);
 
 }  // namespace iw::worker

@@ -186,8 +186,8 @@ void WorkerServer::act(KillSession& action) {
 
 void WorkerServer::act(SignalLauncher& action) {
     // While the disk is full there may be no record of the launcher either.
-    const std::vector<io::ProcessId> launchers =
-        find_launchers(action.attempt, parts_.store.read_process(action.attempt));
+    const std::vector<io::ProcessId> launchers = find_launchers(
+        action.attempt, options_.state_dir, parts_.store.read_process(action.attempt));
     int number = action.recorded ? SIGTERM : kStopSignal;
     if (action.kill) number = SIGKILL;
     for (const io::ProcessId& launcher : launchers) {
@@ -197,7 +197,8 @@ void WorkerServer::act(SignalLauncher& action) {
 }
 
 void WorkerServer::act(SignalTree& action) {
-    const TreeLook look = find_tree(action.attempt, parts_.store.read_process(action.attempt));
+    const TreeLook look = find_tree(action.attempt, project_.workspace(action.attempt.session),
+                                    parts_.store.read_process(action.attempt));
     if (action.signal != TreeSignal::look) {
         const int number = action.signal == TreeSignal::kill ? SIGKILL : SIGTERM;
         for (const io::ProcessId& process : look.processes)

@@ -103,7 +103,8 @@ bool carries(pid_t pid, const Mark& mark) {
     const bool other =
         environment.find('\0' + std::string("IW_GENERATION=")) != std::string::npos &&
         !holds("IW_GENERATION", mark.generation);
-    return holds("IW_SESSION_ID", mark.session) && holds("IW_ATTEMPT", mark.attempt) && !other;
+    return holds("IW_SESSION_ID", mark.session) && holds("IW_ATTEMPT", mark.attempt) &&
+           holds("IW_WORKSPACE", mark.workspace) && !other;
 }
 
 }  // namespace

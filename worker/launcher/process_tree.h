@@ -21,6 +21,8 @@ struct Mark {
         session;  // value of IW_SESSION_ID; empty: processes are not searched by environment
     std::string attempt;     // value of IW_ATTEMPT
     std::string generation;  // value of IW_GENERATION; who has none is taken for ours
+    // Value of IW_WORKSPACE: ids are unique in one fleet, and another may have the same now.
+    std::string workspace;
 };
 
 // All living descendants of `root` (itself not included), and all other processes of this user that

@@ -49,7 +49,8 @@ Supervisor::Supervisor(AttemptStore& store, const LaunchPlan& plan, io::SignalFd
       has_terminal_(is_terminal(STDOUT_FILENO)),
       mark_{.session = variable(plan, "IW_SESSION_ID"),
             .attempt = variable(plan, "IW_ATTEMPT"),
-            .generation = variable(plan, "IW_GENERATION")} {}
+            .generation = variable(plan, "IW_GENERATION"),
+            .workspace = variable(plan, "IW_WORKSPACE")} {}
 
 AgentEnd Supervisor::run() {
     record();
