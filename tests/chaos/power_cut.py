@@ -20,6 +20,8 @@ import shutil
 import sys
 
 SECTOR = 512
+MARK = b"\1IW\t"
+HEAD_MAX = 16384
 DATA = ("write", "resize")
 
 
@@ -37,16 +39,24 @@ class Record:
 
 
 def read_log(path):
-    """All records; a last one that kill -9 cut short was of a change that had not been made yet."""
+    """All records. One that kill -9 cut short is passed over: its change had not been made yet."""
     text = path.read_bytes() if path.exists() else b""
     records, place = [], 0
-    while (end := text.find(b"\n", place)) >= 0:
-        kind, *fields, size = text[place:end].decode().split("\t")
-        data = text[end + 1:end + 1 + int(size)]
-        if len(data) < int(size):
+    while (place := text.find(MARK, place)) >= 0:
+        start = place + len(MARK)
+        head, newline, _ = text[start:start + HEAD_MAX].partition(b"\n")
+        following = text.find(MARK, start)
+        size = head.rpartition(b"\t")[2]
+        if newline and size.isdigit():
+            data_at = start + len(head) + 1
+            end = data_at + int(size)
+            if end == len(text) or text.startswith(MARK, end):
+                kind, *fields = head.decode().split("\t")[:-1]
+                records.append(Record(place, kind, fields, text[data_at:end]))
+                following = end
+        if following < 0:
             break
-        records.append(Record(place, kind, fields, data))
-        place = end + 1 + int(size)
+        place = following
     return records
 
 

@@ -118,6 +118,17 @@ class Files(ShimCase):
         self.cut()
         self.assertEqual(sorted(os.listdir(self.disk)), ["a", "kept"])
 
+    def test_a_record_cut_short_is_passed_over(self):
+        self.run_code(WRITE + "put('a/x', b'old', True); sync('a')")
+        log = self.log / "undo.log"
+        with log.open("ab") as file:
+            file.write(b"\1IW\twrite\t12\t0\t9000\t9000\t9000\nhalf of it")
+        self.run_code(WRITE + "put('a/x', b'NEW', False)")
+        self.assertEqual(self.cut(), (1, 0))
+        self.assertEqual(self.file("a/x"), b"old")
+        log.write_bytes(b"\1IW\tcreate\t1\t/no")
+        self.assertEqual(self.cut(), (0, 0))
+
     def test_sectors_tear(self):
         self.run_code(WRITE + "put('a/x', b'o' * 8192, True); sync('a')")
         torn = 0

@@ -27,8 +27,8 @@ class SpecialCase(unittest.TestCase):
         self.keys = {}
 
     def tearDown(self):
-        result = getattr(self._outcome, "result", None)
-        failed = bool(result and (result.failures or result.errors))
+        result = self._outcome.result
+        failed = any(self.id() == test.id() for test, _ in result.failures + result.errors)
         self.client.close()
         self.fleet.down(keep=failed)
         if failed:
@@ -131,6 +131,29 @@ class TmuxServer(SpecialCase):
         self.assertEqual(self.views()[after]["status"], "COMPLETED")
         self.assertNotIn(self.fleet.tmux_pid(), (server, None))
         self.assert_promises()
+
+
+class TwoFleets(SpecialCase):
+    def test_sessions_of_one_name_do_not_end_each_other(self):
+        """Ids are unique in one fleet: two that are asked in the same second give the same one."""
+        other = LiveFleet(BUILD)
+        self.addCleanup(other.down)
+        other.up()
+        with Client(other.broker_socket, patience=60) as client:
+            for n in range(50):
+                mine = self.submit(f"k{n}", self.gate("all"))
+                theirs = client.submit("truth-agent", f"key={n} run=0.5", key=str(n))["id"]
+                if mine == theirs:
+                    break
+                self.client.kill(mine)
+            self.assertEqual(mine, theirs)
+            for _ in client.follow(theirs):
+                pass
+            self.assertEqual(client.status(theirs)["session"]["status"], "COMPLETED")
+        self.assertEqual(self.notes("end", mine), [])
+        self.open("all")
+        self.end_all()
+        self.assertEqual(self.views()[mine]["status"], "COMPLETED", self.views()[mine])
 
 
 class PowerCut(SpecialCase):

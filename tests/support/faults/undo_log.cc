@@ -14,6 +14,7 @@ namespace iw::faults {
 namespace {
 
 constexpr int kLogMode = 0600;
+const std::string kMark = "\1IW\t";
 
 // A shim that cannot keep its log would let a test pass that proves nothing.
 [[noreturn]] void give_up(const char* what) {
@@ -87,7 +88,7 @@ UndoLog::Turn::~Turn() {
 }
 
 void UndoLog::append(const std::string& line, const std::string& bytes) {
-    const std::string record = line + "\t" + number(bytes.size()) + "\n" + bytes;
+    const std::string record = kMark + line + "\t" + number(bytes.size()) + "\n" + bytes;
     const long put = ::syscall(SYS_write, fd_, record.data(), record.size());
     if (put != static_cast<long>(record.size())) give_up("write");
 }

@@ -5,8 +5,9 @@
 // and undoes what no sync had reached. The log is a file, so it outlives kill -9 of whoever wrote
 // it; all processes of one fleet share it.
 //
-// Record: one line "KIND TAB fields TAB number of bytes NEWLINE", then as many raw bytes. A
-// position in the log serves as time. Nothing here calls what the shim replaces: only system calls.
+// Record: a mark (\1IW TAB), one line "KIND TAB fields TAB number of bytes NEWLINE", then as many
+// raw bytes. A position in the log serves as time. Nothing here calls what the shim replaces: only
+// system calls.
 
 #include <sys/types.h>
 
