@@ -574,8 +574,11 @@ class World {
         if (faults_ && random_.below(6) == 0) return;
         for (const ReportAck& ack : CoreDriver::reply<ReportReply>(actions).acks) {
             site.worker.acknowledged(ack);
-            if (ack.number == 2 && ack.outcome && is_final(ack.outcome->session.status))
+            // Not where its end came in the queue, after this attempt: a restore forgets that.
+            if (ack.number == 2 && ack.outcome && is_final(ack.outcome->session.status) &&
+                ack.outcome->session.started_at) {
                 done_.insert(ack.session);
+            }
         }
     }
 
