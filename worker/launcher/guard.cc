@@ -20,10 +20,23 @@ namespace {
 
 constexpr int kExitLost = 128 + SIGKILL;
 
+// The kernel tells the end of a terminal to the leader of its session alone, which is the guard: it
+// passes that on, and keeps it for itself should it have to take over. Both signals are blocked.
 int wait_end(pid_t child) {
+    sigset_t wanted;
+    sigemptyset(&wanted);
+    sigaddset(&wanted, SIGCHLD);
+    sigaddset(&wanted, SIGHUP);
+    bool hung_up = false;
     int status = 0;
-    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    while (true) {
+        const pid_t ended = ::waitpid(child, &status, WNOHANG);
+        if (ended == child || (ended < 0 && errno != EINTR)) break;
+        if (::sigwaitinfo(&wanted, nullptr) != SIGHUP) continue;
+        hung_up = true;
+        ::kill(child, SIGHUP);
     }
+    if (hung_up) ::raise(SIGHUP);
     return status;
 }
 
