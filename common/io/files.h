@@ -44,8 +44,8 @@ Status append_file(const std::string& path, std::string_view bytes, mode_t mode)
 Status sync_folder(const std::string& path);
 // mkdir -p; existing folders are left as they are.
 Status make_folders(const std::string& path, mode_t mode);
-// The same, and their names survive a power cut, also those that a process made which died before it
-// had synced them. For folders of records; a workspace can do without.
+// The same, and their names survive a power cut, also those that a process made which died before
+// it had synced them. For folders of records; a workspace can do without.
 Status make_durable_folders(const std::string& path, mode_t mode);
 Status remove_file(const std::string& path);  // missing is fine
 // Does not follow links, does not leave the tree; missing is fine. Refuses "" and "/".

@@ -27,8 +27,8 @@ class Link {
     void clock(Timestamp now, WallTime broker_time);
     void refused(Timestamp now);
     void no_session(Timestamp now);
-    // True when nobody has been connected for so long that a new socket has to be made: the transport
-    // gives a peer up for good that once broke its protocol, and says nothing.
+    // True when nobody has been connected for so long that a new socket has to be made: the
+    // transport gives a peer up for good that once broke its protocol, and says nothing.
     bool not_sent(Timestamp now);
     void lost(Timestamp now);
     void close() { state_ = State::closed; }
