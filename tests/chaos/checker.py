@@ -136,10 +136,11 @@ def side_by_side(history, rows):
 
 
 def given_up_early(history, rows):
-    """FAILED by its own exit code only when every attempt that its rules grant has failed by its own word."""
+    """FAILED by its own exit code only when every attempt that its rules grant has failed by its own word, or when
+    a kill was wished meanwhile."""
     for row in rows.values():
         submit = history.submits.get(row.key)
-        if submit is None or submit.attempts_max <= 1 or (row.status, row.detail) != ("FAILED", "exited"):
+        if submit is None or submit.attempts_max <= 1 or row.id in history.kills or (row.status, row.detail) != ("FAILED", "exited"):
             continue
         failed = {n.attempt for n in history.notes if n.what == "end" and n.session == row.id and n.exit_code != 0}
         if len(failed) < submit.attempts_max:

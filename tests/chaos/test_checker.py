@@ -118,6 +118,12 @@ class Checker(unittest.TestCase):
         history.submits["k0"].on_lost = "requeue"
         self.assertEqual(check(history), [])
 
+    def test_a_kill_ends_the_attempts(self):
+        history = good()
+        given_up(history)
+        history.kills.add("20260101-000001-a")
+        self.assertEqual(check(history), [])
+
     def test_order_is_kept(self):
         history = good()
         waits_for_second("failure", 2001)(history)
