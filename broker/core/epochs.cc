@@ -25,6 +25,7 @@ void BrokerCore::State::await_workers() {
         presence.is_unheard = true;
         presence.is_listing = true;
         presence.listed.clear();
+        presence.owed.clear();
     }
 }
 
@@ -56,7 +57,9 @@ void BrokerCore::State::begin_listing(const WorkerHello& hello, Presence& presen
     const bool is_of_other_epoch =
         hello.seen && !durable_.epoch().empty() && hello.seen->epoch != durable_.epoch();
     if (durable_.restored() || is_of_other_epoch) presence.is_listing = true;
+    if (!presence.is_listing) return;
     presence.listed.clear();
+    presence.owed.clear();
     presence.unknown.clear();
 }
 
@@ -82,7 +85,9 @@ void BrokerCore::State::merge(const Worker& worker, Presence& presence,
         }
         const bool is_its_own =
             session->is_held() && session->fence == attempt.fence && is_of(*session, worker);
-        if (is_its_own) presence.listed.insert(session->ordinal);
+        if (!is_its_own) continue;
+        presence.listed.insert(session->ordinal);
+        presence.owed[session->ordinal] = attempt.phase;
     }
 }
 
@@ -154,9 +159,16 @@ std::optional<Error> BrokerCore::State::release_refusal() const {
                         "may then run twice");
     }
     for (const auto& [name, presence] : presence_) {
-        if (!presence.is_listing || presence.is_unheard) continue;
-        return conflict("worker " + name.str() +
-                        " has not yet listed all its attempts; try again in a few seconds");
+        if (presence.is_unheard || presence.is_confirmed_dead) continue;
+        const bool is_owing =
+            std::any_of(presence.owed.begin(), presence.owed.end(), [](const auto& owed) {
+                return owed.second == AttemptPhase::closed || owed.second == AttemptPhase::closing;
+            });
+        if (!presence.is_listing && !is_owing) continue;
+        return conflict(
+            "worker " + name.str() + " has not yet " +
+            (is_owing ? "reported how attempts have ended" : "listed all its attempts") +
+            "; try again in a few seconds");
     }
     return std::nullopt;
 }

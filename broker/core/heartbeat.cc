@@ -28,6 +28,18 @@ bool is_beyond(AttemptPhase listed, Phase known) {
     return listed == AttemptPhase::running && known == Phase::assigned;
 }
 
+using Listed = std::map<AttemptRef, AttemptPhase>;
+
+// How far the worker has come with the session's attempt, as it says now or said after a restore.
+std::optional<AttemptPhase> phase_there(const Session& session, const Presence& presence,
+                                        const Listed& listed) {
+    const auto found = listed.find(AttemptRef{.session = *session.id, .fence = session.fence});
+    if (found != listed.end()) return found->second;
+    const auto owed = presence.owed.find(session.ordinal);
+    if (owed != presence.owed.end()) return owed->second;
+    return std::nullopt;
+}
+
 bool is_held_by(const Session* session, const Worker& worker, Fence fence) {
     return session != nullptr && session->is_held() && session->fence == fence &&
            is_of(*session, worker);
@@ -79,13 +91,14 @@ void BrokerCore::State::on(HeartbeatEvent event) {
         merge(worker, *presence, all);
     }
     take_inventory(worker, *presence, heartbeat.attempts);
-    if (presence->is_listing && heartbeat.closed_all) end_listing(worker, *presence);
+    const bool has_listed = presence->is_listing && heartbeat.closed_all;
     reply(event.caller, HeartbeatReply{.time = time_.wall,
                                        .stops = stops(worker, heartbeat.attempts),
                                        .limits = limit_changes(worker, heartbeat.attempts),
-                                       .restored = presence->is_listing,
+                                       .restored = presence->is_listing && !has_listed,
                                        .seq = durable_.head()});
     send_missing(worker, *presence, all);
+    if (has_listed) end_listing(worker, *presence);
     push_outcomes(worker, *presence);
     ready_.touch(worker);
 }
@@ -169,7 +182,7 @@ std::vector<StopOrder> BrokerCore::State::stops(const Worker& worker,
 // with its reports.
 void BrokerCore::State::send_missing(const Worker& worker, Presence& presence,
                                      const std::vector<AttemptState>& inventory) {
-    std::map<AttemptRef, AttemptPhase> listed;
+    Listed listed;
     for (const AttemptState& attempt : inventory) {
         listed[AttemptRef{.session = attempt.session, .fence = attempt.fence}] = attempt.phase;
     }
@@ -178,13 +191,13 @@ void BrokerCore::State::send_missing(const Worker& worker, Presence& presence,
     for (const auto& [ordinal, session] : worker.held) {
         if (is_orphan(*session, worker) || !presence.is_due_again(ordinal)) continue;
         if (is_sated(presence)) return;  // the next list shows the rest again
-        const auto found =
-            listed.find(AttemptRef{.session = *session->id, .fence = session->fence});
+        const std::optional<AttemptPhase> phase = phase_there(*session, presence, listed);
         // Never one that has started: the list may be older than that, and it must not run twice.
-        const bool is_missing = found == listed.end() && session->phase == Phase::assigned;
-        const bool is_ahead = found != listed.end() && is_beyond(found->second, session->phase);
+        const bool is_missing = !phase && session->phase == Phase::assigned;
+        const bool is_ahead = phase && is_beyond(*phase, session->phase);
         // Its report may be on the way; after a restore it was acknowledged long ago.
-        if (is_ahead && !presence.is_listing && !presence.sent.contains(ordinal)) {
+        const bool is_owed = presence.is_listing || presence.owed.contains(ordinal);
+        if (is_ahead && !is_owed && !presence.sent.contains(ordinal)) {
             presence.sent[ordinal] = presence.beat;
             continue;
         }

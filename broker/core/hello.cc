@@ -185,6 +185,9 @@ void BrokerCore::State::leave_other_names(const Worker& worker) {
         presence.peer.reset();
         presence.sent.clear();
         presence.foreign.clear();
+        // Whatever there is to be listed comes under the new name.
+        presence.is_listing = false;
+        presence.owed.clear();
     }
 }
 

@@ -12,6 +12,7 @@
 #include "broker/core/event.h"
 #include "common/base/ids.h"
 #include "common/base/time.h"
+#include "common/messages/messages.h"
 
 namespace iw::broker {
 
@@ -34,6 +35,8 @@ struct Presence {
     bool is_listing = false;
     // Meanwhile, by ordinal, what it holds and has listed.
     std::set<std::uint64_t> listed;
+    // By ordinal, how far it had come then with what it holds: asked for until it is known here.
+    std::map<std::uint64_t, AttemptPhase> owed;
     // An admin's word that it is gone for good; until it is heard.
     bool is_confirmed_dead = false;
     // Attempts given to the name's previous incarnation, by ordinal, and when they count as lost.

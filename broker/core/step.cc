@@ -90,6 +90,7 @@ void BrokerCore::State::released(const Worker& worker, std::uint64_t ordinal) {
     Presence& presence = presence_.at(worker.registration.name);
     presence.sent.erase(ordinal);
     presence.orphans.erase(ordinal);
+    presence.owed.erase(ordinal);
     ready_.touch(worker);
 }
 
