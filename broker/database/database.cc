@@ -5,6 +5,7 @@
 
 #include "broker/database/pages.h"
 #include "broker/database/projection.h"
+#include "broker/database/pruning.h"
 #include "broker/database/rows.h"
 #include "broker/database/schema.h"
 #include "broker/database/sqlite.h"
@@ -14,8 +15,6 @@ namespace {
 
 using sqlite::Statement;
 
-// Rows that one call of prune() removes of each table, so that nobody waits long behind it.
-constexpr int kPruneRows = 500;
 // A short log keeps a start quick and leaves a checkpoint room on a disk that is nearly full: 16
 // MiB.
 constexpr int kLogPagesMax = 4000;
@@ -47,7 +46,8 @@ class SqliteDatabase final : public Database {
     Result<std::uint64_t> bytes() override;
     Result<bool> prune(WallTime now) override;
 
-    Result<LiveState> load_live() override;
+    Result<LiveState> load_frame() override;
+    Status each_live(const std::function<void(LiveSession&&)>& each) override;
     Result<std::optional<SessionView>> session(const SessionId& id) override;
     Result<std::map<SessionId, SessionStatus>> statuses(const std::vector<SessionId>& ids) override;
     Result<std::vector<SessionId>> match(std::string_view prefix, std::size_t max) override;
@@ -69,13 +69,13 @@ class SqliteDatabase final : public Database {
         Seq events_after = 0;  // events up to here have been pruned
         bool restored = false;
         std::string restored_why;
+        std::optional<std::int64_t> final_sessions;  // none: not counted yet
     };
 
     Status read_meta();
     static void note(const Record& record, Meta& meta);
     Status apply_all(std::span<const Record> records, Meta& meta);
     Status checkpoint();
-    Status load_sessions(LiveState& state);
     Status load_workers(LiveState& state);
     Status load_holds(LiveState& state);
     Result<std::optional<SessionRow>> find_row(const SessionId& id);
@@ -83,8 +83,7 @@ class SqliteDatabase final : public Database {
     Result<std::optional<std::string>> find_text(Statement& find, const SessionId& id);
     // The whole of one call in one transaction.
     Status in_transaction(const std::function<Status()>& work);
-    Result<int> prune_events(WallTime before);
-    Result<int> prune_rows(const std::string& sql, WallTime before);
+    Result<std::int64_t> count_final();
 
     std::unique_ptr<sqlite::Connection> connection_;
     DatabaseOptions options_;
@@ -122,7 +121,8 @@ Status SqliteDatabase::prepare() {
          "SELECT r.result FROM sessions s JOIN results r ON r.session = s.number WHERE s.id = ?"},
         {&find_key_,
          "SELECT s.id, k.body_hash FROM keys k JOIN sessions s ON s.number = k.session "
-         "WHERE k.principal = ? AND k.key = ?"},
+         "WHERE k.principal = ?1 AND k.key = ?2 UNION ALL "
+         "SELECT id, body_hash FROM kept_keys WHERE principal = ?1 AND key = ?2"},
         {&find_statuses_,
          "SELECT id, status FROM sessions WHERE id IN (SELECT value FROM json_each(?))"},
         {&match_, "SELECT id FROM sessions WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"},
@@ -206,6 +206,8 @@ void SqliteDatabase::note(const Record& record, Meta& meta) {
         meta.restored = begun->hold;
         meta.restored_why = begun->hold ? begun->reason : "";
     }
+    const bool is_closing = std::holds_alternative<SessionClosed>(record.body);
+    if (is_closing && meta.final_sessions) ++*meta.final_sessions;
     if (std::holds_alternative<RestoreReleased>(record.body)) {
         meta.restored = false;
         meta.restored_why.clear();
@@ -254,86 +256,38 @@ Result<std::uint64_t> SqliteDatabase::bytes() {
 }
 
 Result<bool> SqliteDatabase::prune(WallTime now) {
-    // A session stays as long as there are events that need its names.
-    const Duration session_retention =
-        std::max(options_.session_retention, options_.event_retention);
-    const WallTime sessions_before = now - session_retention;
-    int removed = 0;
-    const auto count = [&](const Result<int>& rows) -> Status {
-        if (!rows) return rows.error();
-        removed = std::max(removed, *rows);
-        return Done{};
-    };
-    const Meta before = meta_;
+    const Result<std::int64_t> sessions = count_final();
+    if (!sessions) return sessions.error();
+    const Retention retention{.events = options_.event_retention,
+                              .sessions = options_.session_retention,
+                              .sessions_max = options_.sessions_max};
+    Pruned pruned;
     const Status done = in_transaction([&]() -> Status {
-        Status step = count(prune_events(now - options_.event_retention));
-        if (!step) return step;
-        const std::string due =
-            "(SELECT number FROM sessions WHERE closed_at < ? AND NOT EXISTS (SELECT 1 FROM events "
-            "INDEXED BY events_session WHERE session = number) ORDER BY closed_at LIMIT " +
-            std::to_string(kPruneRows) + ")";
-        // The same rows are due in both statements: events have gone before.
-        step =
-            count(prune_rows("DELETE FROM keys WHERE (principal, key) IN "
-                             "(SELECT principal, key FROM sessions WHERE number IN " +
-                                 due + ")",
-                             sessions_before));
-        if (!step) return step;
-        step = count(prune_rows("DELETE FROM sessions WHERE number IN " + due, sessions_before));
-        if (!step) return step;
-        return count(prune_rows(
-            "DELETE FROM audit WHERE seq IN (SELECT seq FROM (SELECT seq, time FROM audit "
-            "ORDER BY seq LIMIT " +
-                std::to_string(kPruneRows) + ") WHERE time < ?)",
-            sessions_before));
+        const Result<Pruned> piece =
+            prune_piece(*connection_, retention, now, meta_.events_after, *sessions);
+        if (!piece) return piece.error();
+        pruned = *piece;
+        return write_meta_.run(meta_.applied, meta_.id_second, pruned.events_after);
     });
-    if (!done) {
-        meta_ = before;
-        return done.error();
-    }
-    return removed == kPruneRows;
+    if (!done) return done.error();
+    meta_.events_after = pruned.events_after;
+    meta_.final_sessions = *sessions - pruned.sessions;
+    return pruned.more;
 }
 
-// Only from the oldest on: what is kept then has no hole, and one number says where it begins.
-Result<int> SqliteDatabase::prune_events(WallTime before) {
-    Result<Statement> oldest = connection_->prepare(
-        "SELECT seq, time FROM events ORDER BY seq LIMIT " + std::to_string(kPruneRows));
-    if (!oldest) return oldest.error();
-    Seq last = 0;
-    int rows = 0;
-    while (true) {
-        const Result<bool> row = oldest->step();
-        if (!row) return row.error();
-        if (!*row || wall_from_ms(oldest->number(1)) >= before) break;
-        last = static_cast<Seq>(oldest->number(0));
-        ++rows;
-    }
-    oldest->reset();
-    if (rows == 0) return 0;
-    Result<Statement> remove = connection_->prepare("DELETE FROM events WHERE seq <= ?");
-    if (!remove) return remove.error();
-    const Status removed = remove->run(last);
-    if (!removed) return removed.error();
-    meta_.events_after = last;
-    const Status noted = write_meta_.run(meta_.applied, meta_.id_second, meta_.events_after);
-    if (!noted) return noted.error();
-    return rows;
-}
-
-Result<int> SqliteDatabase::prune_rows(const std::string& sql, WallTime before) {
-    Result<Statement> remove = connection_->prepare(sql);
-    if (!remove) return remove.error();
-    const Status removed = remove->run(before);
-    if (!removed) return removed.error();
-    const Result<std::int64_t> rows = connection_->number("SELECT changes()");
-    if (!rows) return rows.error();
-    return static_cast<int>(*rows);
+// Counted once, then kept up to date.
+Result<std::int64_t> SqliteDatabase::count_final() {
+    if (meta_.final_sessions) return *meta_.final_sessions;
+    Result<std::int64_t> count = connection_->number(
+        "SELECT count(*) FROM sessions INDEXED BY sessions_closed WHERE closed_at IS NOT NULL");
+    if (count.ok()) meta_.final_sessions = *count;
+    return count;
 }
 
 // ---- Recovery
 // -------------------------------------------------------------------------------------------
 
-Result<LiveState> SqliteDatabase::load_live() {
+Result<LiveState> SqliteDatabase::load_frame() {
     LiveState state;
     state.seq = meta_.applied;
     state.epoch = meta_.epoch;
@@ -341,8 +295,6 @@ Result<LiveState> SqliteDatabase::load_live() {
     state.id_second = meta_.id_second;
     state.restored = meta_.restored;
     state.restored_why = meta_.restored_why;
-    const Status sessions = load_sessions(state);
-    if (!sessions) return sessions.error();
     const Status workers = load_workers(state);
     if (!workers) return workers.error();
     const Status holds = load_holds(state);
@@ -350,20 +302,31 @@ Result<LiveState> SqliteDatabase::load_live() {
     return state;
 }
 
-Status SqliteDatabase::load_sessions(LiveState& state) {
-    const Result<std::int64_t> count = connection_->number(
-        "SELECT count(*) FROM sessions INDEXED BY sessions_live WHERE closed_at IS NULL");
-    if (!count) return count.error();
-    state.sessions.reserve(static_cast<std::size_t>(*count));
-    Result<Statement> rows = connection_->prepare(
+// Most of a long queue has never been handed out, and most columns say nothing about such a
+// session: they are read by a query of their own, which takes half the time, and the two are
+// merged.
+Status SqliteDatabase::each_live(const std::function<void(LiveSession&&)>& each) {
+    Result<Statement> waiting = connection_->prepare(
+        "SELECT " + std::string(kWaitingColumns) +
+        " FROM sessions s INDEXED BY sessions_live WHERE s.closed_at IS NULL AND NOT "
+        "(s.attempt > 0 OR s.outcome IS NOT NULL OR s.kill_cause IS NOT NULL) ORDER BY s.number");
+    if (!waiting) return waiting.error();
+    Result<Statement> others = connection_->prepare(
         "SELECT " + std::string(kSessionColumns) +
-        " FROM sessions s INDEXED BY sessions_live WHERE s.closed_at IS NULL ORDER BY s.number");
-    if (!rows) return rows.error();
+        " FROM sessions s INDEXED BY sessions_begun WHERE s.closed_at IS NULL AND "
+        "(s.attempt > 0 OR s.outcome IS NOT NULL OR s.kill_cause IS NOT NULL) ORDER BY s.number");
+    if (!others) return others.error();
+    Result<bool> more_waiting = waiting->step();
+    Result<bool> more_others = others->step();
     while (true) {
-        const Result<bool> row = rows->step();
-        if (!row) return row.error();
-        if (!*row) return Done{};
-        state.sessions.push_back(read_session(*rows, 0).session);
+        if (!more_waiting) return more_waiting.error();
+        if (!more_others) return more_others.error();
+        if (!*more_waiting && !*more_others) return Done{};
+        const bool is_waiting_next =
+            *more_waiting && (!*more_others || waiting->number(0) < others->number(0));
+        each(is_waiting_next ? read_waiting(*waiting) : read_session(*others, 0).session);
+        if (is_waiting_next) more_waiting = waiting->step();
+        if (!is_waiting_next) more_others = others->step();
     }
 }
 
@@ -518,7 +481,8 @@ Result<std::optional<KnownKey>> SqliteDatabase::key(const Principal& principal,
 }
 
 Status SqliteDatabase::each_key(const std::function<void(std::uint64_t digest)>& each) {
-    Result<Statement> rows = connection_->prepare("SELECT principal, key FROM keys");
+    Result<Statement> rows = connection_->prepare(
+        "SELECT principal, key FROM keys UNION ALL SELECT principal, key FROM kept_keys");
     if (!rows) return rows.error();
     while (true) {
         const Result<bool> row = rows->step();
@@ -529,6 +493,15 @@ Status SqliteDatabase::each_key(const std::function<void(std::uint64_t digest)>&
 }
 
 }  // namespace
+
+Result<LiveState> Database::load_live() {
+    Result<LiveState> state = load_frame();
+    if (!state) return state;
+    const Status read =
+        each_live([&](LiveSession&& session) { state->sessions.push_back(std::move(session)); });
+    if (!read) return read.error();
+    return state;
+}
 
 Result<std::unique_ptr<Database>> Database::open(DatabaseOptions options) {
     Result<std::unique_ptr<sqlite::Connection>> connection = sqlite::Connection::open(options.file);

@@ -23,7 +23,8 @@ namespace iw::broker {
 struct DatabaseOptions {
     std::string file;
     Duration event_retention{30LL * 24 * 3600 * 1000};
-    Duration session_retention{30LL * 24 * 3600 * 1000};  // of final sessions
+    Duration session_retention{30LL * 24 * 3600 * 1000};  // of final sessions and their keys
+    std::int64_t sessions_max = 1'000'000;  // final ones that are kept for so long, at most
 };
 
 class Database {
@@ -52,7 +53,12 @@ class Database {
     // Drops what is past its retention; bounded work a call; true when there may be more.
     virtual Result<bool> prune(WallTime now) = 0;
 
-    virtual Result<LiveState> load_live() = 0;
+    // All of a LiveState but its sessions; they follow one by one, in order of creation: a million
+    // at once would take more memory than the broker needs for them.
+    virtual Result<LiveState> load_frame() = 0;
+    virtual Status each_live(const std::function<void(LiveSession&&)>& each) = 0;
+    // Both together.
+    Result<LiveState> load_live();
     virtual Result<std::optional<SessionView>> session(const SessionId& id) = 0;
     // The statuses of those of these that are kept, as outsiders see them.
     virtual Result<std::map<SessionId, SessionStatus>> statuses(

@@ -107,6 +107,24 @@ const char* const kSessionColumns =
     "s.outcome_kill_reason, s.exit_code, s.ended_started_at, s.completed_at, s.ended_workspace, "
     "s.result_status, s.result_size, s.result_sha256, s.result_inline, s.evidence";
 
+const char* const kWaitingColumns =
+    "s.number, s.id, s.principal, s.created_at, s.not_before, s.expires_at, s.revision, "
+    "s.agent, s.project, s.origin_host, s.origin_root, s.agent_in_project, s.queue_anyway, "
+    "s.priority, s.delay, s.expires, s.timeout, s.disk_limit, s.on_lost, s.parent, s.retry_of, "
+    "s.wanted_host, s.require, s.tags, s.key, s.metadata, "
+    "s.attempts_used, s.retry_at, s.failed_by_itself, s.retry, s.dependencies, s.keep_children, "
+    "s.ancestors, s.parent_generation, s.parent_attempt";
+
+LiveSession read_waiting(const sqlite::Statement& row) {
+    LiveSession session;
+    sqlite::RowReader reader(row, 1);
+    reader.take_all(session.id, session.principal, session.created_at, session.not_before,
+                    session.expires_at, session.revision);
+    read_submission(reader, session.submission);
+    read_relations(reader, session);
+    return session;
+}
+
 SessionRow read_session(const sqlite::Statement& row, int first_column) {
     SessionRow result;
     LiveSession& session = result.session;

@@ -197,6 +197,8 @@ ALTER TABLE sessions ADD COLUMN keep_children INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE sessions ADD COLUMN parent_generation INTEGER;
 ALTER TABLE sessions ADD COLUMN parent_attempt INTEGER;
 ALTER TABLE sessions ADD COLUMN ancestors TEXT NOT NULL DEFAULT '';
+CREATE INDEX sessions_begun ON sessions(number) WHERE closed_at IS NULL
+  AND (attempt > 0 OR outcome IS NOT NULL OR kill_cause IS NOT NULL);
 ALTER TABLE attempts ADD COLUMN exit_code INTEGER;
 ALTER TABLE events ADD COLUMN scope INTEGER;
 
@@ -224,6 +226,16 @@ CREATE TABLE holds(
   until INTEGER,
   PRIMARY KEY (scope, name)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE kept_keys(
+  principal TEXT NOT NULL,
+  key TEXT NOT NULL,
+  id TEXT NOT NULL,
+  body_hash BLOB NOT NULL,
+  closed_at INTEGER NOT NULL,
+  PRIMARY KEY (principal, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX kept_keys_closed ON kept_keys(closed_at);
 
 CREATE TABLE epochs(
   seq INTEGER PRIMARY KEY,

@@ -358,6 +358,57 @@ TEST(DatabasePrune, DropsWhatIsPastItsTimeInPieces) {
     EXPECT_EQ(*database->prune(end + Duration(10'000'000)), false);
 }
 
+// What goes before its time takes its events along, and leaves its key behind.
+TEST(DatabasePrune, KeepsSoManyFinalSessionsAndTheKeysOfTheOthers) {
+    const TempDir dir;
+    DatabaseOptions options = options_in(dir);
+    options.sessions_max = 100;
+    auto database = must_open(options);
+    std::vector<Record> records;
+    const auto add = [&](RecordBody body) {
+        records.push_back(record(records.size() + 1, std::move(body)));
+    };
+    for (int i = 0; i < 1300; ++i) {
+        add(created(i));
+        add(full_ended(session_id(i), {}));
+        add(SessionClosed{session_id(i), "alpha"});
+    }
+    add(created(1300));
+    const std::span<const Record> all(records);
+    must_apply(*database, all.first(3000));
+    const WallTime now = records.back().time;
+    while (*database->prune(now)) {
+    }
+    must_apply(*database, all.subspan(3000));  // counted on
+    while (*database->prune(now)) {
+    }
+    const auto kept = database->list({});
+    EXPECT_EQ(kept->sessions.size(), 101u);
+    EXPECT_EQ(kept->sessions.front().id, session_id(1200));
+    EXPECT_EQ(kept->sessions.back().id, session_id(1300));
+    const auto events = database->events({.epoch = database->epoch(), .after = 10});
+    EXPECT_TRUE(events->gap);
+    EXPECT_EQ(events->events.front().id, session_id(1200));
+    const auto known = database->key("uid:1000", "key-7");
+    ASSERT_TRUE(known.ok() && *known);
+    EXPECT_EQ((*known)->id, session_id(7));
+    EXPECT_EQ((*known)->body_hash, created(7).body_hash);
+    std::size_t keys = 0;
+    ASSERT_TRUE(database->each_key([&](std::uint64_t) { ++keys; }).ok());
+    EXPECT_EQ(keys, 1301u);
+    // Opened anew it counts by itself; and keys go with the time of their sessions.
+    database.reset();
+    options.sessions_max = 50;
+    database = must_open(options);
+    while (*database->prune(now)) {
+    }
+    EXPECT_EQ(database->list({})->sessions.size(), 51u);
+    while (*database->prune(now + options.session_retention + Duration(1))) {
+    }
+    EXPECT_FALSE(database->key("uid:1000", "key-7")->has_value());
+    EXPECT_EQ(database->list({})->sessions.size(), 1u);
+}
+
 // ---- Trouble with the disk
 // -------------------------------------------------------------------------------
 
