@@ -14,3 +14,9 @@ target_compile_options(iw_sim PUBLIC -O2 -Wno-maybe-uninitialized -Wno-array-bou
 
 add_executable(simulator ${CMAKE_CURRENT_SOURCE_DIR}/sim/main.cc)
 target_link_libraries(simulator PRIVATE iw_sim)
+
+# Its tests are the simulator's, so they have planted bugs as well.
+add_executable(sim_test ${CMAKE_CURRENT_SOURCE_DIR}/sim/sim_test.cc)
+target_link_libraries(sim_test PRIVATE iw_sim iw_test_support)
+target_compile_definitions(sim_test PRIVATE IW_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+gtest_discover_tests(sim_test DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300 LABELS sim)

@@ -244,7 +244,7 @@ void BrokerShell::look_up(const To& to, std::vector<broker::SubmitEvent::Item> i
     ask([this, to, items = std::move(items), principal,
          is_retry](const Database& database) mutable -> std::function<void()> {
         for (broker::SubmitEvent::Item& item : items) {
-            if (!item.submission.key.empty() && !IW_PLANT(key_forgotten))
+            if (!item.submission.key.empty())
                 item.known = database.key(principal + "/" + item.submission.key);
             for (const Dependency& each : item.submission.after) {
                 const std::optional<SessionView> found = database.session(each.id);
@@ -257,8 +257,7 @@ void BrokerShell::look_up(const To& to, std::vector<broker::SubmitEvent::Item> i
                 const auto made = unapplied_.find(principal + "/" + item.submission.key);
                 const bool is_unapplied =
                     made != unapplied_.end() && made->second > database_.applied();
-                if (!item.known && is_unapplied && !IW_PLANT(key_forgotten))
-                    return look_up(to, items, is_retry);
+                if (!item.known && is_unapplied) return look_up(to, items, is_retry);
             }
             create(to, items, is_retry);
         };

@@ -19,15 +19,16 @@ std::string kind_and_id(const broker::Record& record) {
     return id == nullptr ? line : line + " " + id->str();
 }
 
-// What must be the same after every kind of recovery.
+// What must be the same after every kind of recovery. Why a session waits is looked at anew.
 std::string essence(const SessionView& view) {
     std::string line = view.id.str() + " " + std::string(name(view.status)) + " " +
-                       std::string(name(view.detail)) + " " + view.reason + " " + view.kill_reason +
-                       " " + std::to_string(view.attempt) + " " + view.worker + " " + view.host +
-                       " " + view.workspace + " " + std::to_string(view.revision) + " " +
+                       std::string(name(view.detail)) + " " + view.kill_reason + " " +
+                       std::to_string(view.attempt) + " " + view.worker + " " + view.host + " " +
+                       view.workspace + " " + std::to_string(view.revision) + " " +
                        std::to_string(to_ms(view.created_at)) + " " + view.parent.str() + " " +
                        std::to_string(view.timeout.count()) + " " +
                        std::to_string(view.attempts_used);
+    if (view.status != SessionStatus::created) line += " " + view.reason;
     if (view.started_at) line += " " + std::to_string(to_ms(*view.started_at));
     if (view.not_before) line += " " + std::to_string(to_ms(*view.not_before));
     return line;
@@ -48,6 +49,7 @@ void BrokerShell::later(Duration delay, std::function<void()> what) {
 void BrokerShell::start() {
     recover();
     check_recovery();
+    if (parts_.store.is_restored) begin_epoch();
     parts_.oracle.broker_started(parts_.world.now());
     parts_.network.broker_up([this] { wake(); });
     worked_until_ = parts_.clock.read().steady;
@@ -72,6 +74,22 @@ void BrokerShell::recover() {
         keys_.insert(key);
 }
 
+// Before anybody is served, as the first thing after a restore.
+void BrokerShell::begin_epoch() {
+    parts_.store.is_restored = false;
+    parts_.store.epoch += "+";
+    time_ = parts_.clock.read();
+    decided_ = parts_.world.now();
+    step(broker::BeginEpochEvent{.caller = std::nullopt,
+                                 .epoch = parts_.store.epoch,
+                                 .reason = "restored a backup",
+                                 .principal = "uid:0"});
+    make_durable();
+    for (const broker::Record& record : std::exchange(records_, {}))
+        database_.apply(record);
+    parts_.store.applied = parts_.store.journal.size();
+}
+
 // The journal alone must give what database and tail gave.
 void BrokerShell::check_recovery() {
     broker::BrokerCore replayed(broker::CoreConfig{}, 1);
@@ -93,8 +111,11 @@ void BrokerShell::check_recovery() {
 void BrokerShell::kill(const std::string& why) {
     if (is_dead()) return;
     note("dies: " + why);
-    // Nobody knows whether a commit under way reached the disk.
-    if (is_committing_ && parts_.world.one_in(2)) make_durable();
+    // Nobody knows whether a commit under way reached the disk, or how much of a large one.
+    if (is_committing_ && parts_.world.one_in(2)) {
+        if (parts_.world.one_in(4)) tear();
+        make_durable();
+    }
     life_.reset();
     parts_.network.broker_down();
     parts_.on_death();
@@ -268,6 +289,16 @@ void BrokerShell::commit() {
         is_commit_done_ = true;
         if (!is_frozen()) committed();
     });
+}
+
+// A turn too large for one unit of the journal is committed in several.
+void BrokerShell::tear() {
+    std::size_t kept = parts_.world.below(records_.size() + 1);
+    while (kept > 0 && kept < records_.size() &&
+           broker::is_bound(records_[kept - 1], records_[kept])) {
+        ++kept;
+    }
+    records_.resize(kept);
 }
 
 void BrokerShell::make_durable() {

@@ -29,6 +29,7 @@ struct BrokerStore {
     Seq applied = 0;                      // by the database
     Seq checkpointed = 0;                 // as much of it as a power cut leaves
     std::string epoch = "epoch-1";
+    bool is_restored = false;  // just now: the next start begins an epoch
 };
 
 class BrokerShell {
@@ -93,10 +94,12 @@ class BrokerShell {
     void fill_prompts();
     void commit();
     void committed();
+    void tear();
     void make_durable();
     void hand_over(std::vector<broker::Record> records);
     void send();
     void recover();
+    void begin_epoch();
     void check_recovery();
     void note(const std::string& what) { parts_.world.note("broker", what); }
 

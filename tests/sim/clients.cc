@@ -106,8 +106,20 @@ Submission Submitter::submission() {
     if (world.one_in(4))
         submission.origin = parts_.book.roots[world.below(parts_.book.roots.size())];
     if (world.one_in(8)) submission.tags = {"t"};
-    const std::optional<SessionId> parent = some_session();
-    if (parent && world.one_in(10)) submission.parent = *parent;
+    const std::optional<SessionId> other = some_session();
+    if (other && world.one_in(10)) submission.parent = *other;
+    const std::optional<SessionId> before = some_session();
+    if (before && world.one_in(6)) {
+        submission.after.push_back(
+            {.id = *before, .on = static_cast<AfterCondition>(1 + world.below(3))});
+    }
+    submission.keep_children = world.one_in(6);
+    if (!world.one_in(3)) return submission;
+    submission.retry = RetryPolicy{.attempts_max = 1 + static_cast<std::uint32_t>(world.below(4)),
+                                   .backoff = world.between(1_s, 20_s),
+                                   .backoff_max = world.between(20_s, 120_s),
+                                   .causes = {}};
+    if (world.one_in(3)) submission.retry->causes = {Detail::exited, Detail::timeout};
     return submission;
 }
 
@@ -194,6 +206,72 @@ void Meddler::ask(const SessionId& id) {
             if (error->error.code == ErrorCode::not_found) parts_.oracle.told_unknown(id);
         }
         rest([this] { meddle(); });
+    });
+}
+
+// ---- Administering -----------------------------------------------------------------------------
+
+void Admin::start() {
+    rest([this] { act(); });
+}
+
+void Admin::act() {
+    if (left_ == 0) return;
+    --left_;
+    World& world = parts_.world;
+    const std::optional<SessionId> id = some_session();
+    Request request = hold();
+    if (id && world.one_in(3)) request = extension(*id);
+    if (world.one_in(4)) request = confirmation();
+    world.note(name(), verb(request));
+    call(std::move(request), [this](const Answer&) { rest([this] { act(); }); });
+}
+
+// Each lifts by itself, so that nothing waits for ever.
+Request Admin::hold() {
+    World& world = parts_.world;
+    HoldRequest request{.reason = "looking into it", .lasts = world.between(1_s, 400_s)};
+    switch (world.below(4)) {
+        case 0:
+            request.scope = HoldScope::fleet;
+            break;
+        case 1:
+            request.scope = HoldScope::agent;
+            request.name = world.one_in(2) ? "a" : "b";
+            break;
+        default:
+            request.scope = HoldScope::worker;
+            request.name = parts_.book.workers[world.below(parts_.book.workers.size())].str();
+    }
+    request.on = !world.one_in(4);
+    if (!request.on) request.lasts.reset();
+    return request;
+}
+
+Request Admin::extension(const SessionId& id) {
+    ExtendRequest request{.id = id.str()};
+    if (parts_.world.one_in(2)) request.timeout = parts_.world.between(5_s, 600_s);
+    if (!request.timeout) request.add = parts_.world.between(5_s, 600_s);
+    return request;
+}
+
+Request Admin::confirmation() {
+    const WorkerName& worker = parts_.book.workers[parts_.world.below(parts_.book.workers.size())];
+    parts_.oracle.death_confirmed(worker);
+    return ConfirmDeadRequest{.worker = worker.str(), .reason = "saw it burn"};
+}
+
+void Releaser::start() {
+    look();
+}
+
+void Releaser::look() {
+    if (!parts_.book.is_restored) return rest([this] { look(); });
+    call(ReleaseRequest{.reason = "all is there"}, [this](const Answer& answer) {
+        const auto* error = std::get_if<ErrorReply>(&answer);
+        parts_.world.note(name(), error == nullptr ? "released" : error->error.message);
+        if (error == nullptr) parts_.book.is_restored = false;
+        rest([this] { look(); });
     });
 }
 

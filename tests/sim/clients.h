@@ -24,6 +24,7 @@ struct Book {
     std::vector<SessionId> acknowledged;
     std::vector<Origin> roots;
     std::vector<WorkerName> workers;
+    bool is_restored = false;  // and not released yet
 };
 
 class Client {
@@ -105,6 +106,34 @@ class Meddler : public Client {
 
     int left_;
     std::uint64_t last_key_ = 0;
+};
+
+// Pauses and drains for a while, changes timeouts, and says that silent workers are dead.
+class Admin : public Client {
+  public:
+    Admin(Parts parts, std::string name, int count)
+        : Client(parts, std::move(name)), left_(count) {}
+    void start() override;
+    bool is_done(Seq) const override { return left_ == 0 && !is_calling(); }
+
+  private:
+    void act();
+    Request hold();
+    Request extension(const SessionId& id);
+    Request confirmation();
+
+    int left_;
+};
+
+// Lets a restored broker go on once it has heard its workers; never by force.
+class Releaser : public Client {
+  public:
+    using Client::Client;
+    void start() override;
+    bool is_done(Seq) const override { return !parts_.book.is_restored && !is_calling(); }
+
+  private:
+    void look();
 };
 
 class Watcher : public Client {

@@ -20,8 +20,8 @@ int usage() {
     std::fprintf(stderr,
                  "usage: simulator FROM [TO] [--stride N] [--plant NAME] [--trace]\n"
                  "  seeds are numbers from 1; planted bugs:");
-    for (const auto& [name, plant] : iw::sim::kPlants)
-        std::fprintf(stderr, " %s", std::string(name).c_str());
+    for (const iw::sim::PlantedBug& bug : iw::sim::kPlants)
+        std::fprintf(stderr, " %s", std::string(bug.name).c_str());
     std::fprintf(stderr, "\n");
     return 64;
 }

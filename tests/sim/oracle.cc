@@ -16,12 +16,13 @@ constexpr int kRateSlackPercent = 88;
 }  // namespace
 
 void Oracle::fail(std::string what) {
-    if (!violation_) violation_ = std::move(what);
+    if (!violation_ && !is_replaying_) violation_ = std::move(what);
 }
 
 // ---- P1, P2: what clients were told ------------------------------------------------------------
 
 void Oracle::acknowledged(const std::string& key, const SessionId& id) {
+    if (is_forgotten(id)) return;  // the answer was under way
     if (!sessions_.contains(id)) fail("P1: " + id.str() + " was acknowledged and is not on disk");
     const auto [entry, is_new] = keys_.emplace(key, id);
     if (!is_new && entry->second != id) {
@@ -30,6 +31,7 @@ void Oracle::acknowledged(const std::string& key, const SessionId& id) {
 }
 
 void Oracle::told(const SessionId& id, SessionStatus status) {
+    if (is_restored_ && forgotten_.contains(id)) return;
     const auto final = told_final_.find(id);
     if (final != told_final_.end() && final->second != status) {
         fail("P1: " + id.str() + " was shown final and then as something else");
@@ -40,10 +42,6 @@ void Oracle::told(const SessionId& id, SessionStatus status) {
     if (known == sessions_.end() || !known->second.is_closed || known->second.ended != status) {
         fail("P1: " + id.str() + " was shown final and is not so on disk");
     }
-}
-
-void Oracle::told_unknown(const SessionId& id) {
-    fail("P1: " + id.str() + " was acknowledged and is not known any more");
 }
 
 void Oracle::on(const broker::SessionCreated& body, Timestamp decided) {
@@ -76,11 +74,13 @@ void Oracle::committed(const broker::Record& record, Timestamp decided) {
         },
         record.body);
     history_.push_back(id == nullptr ? SessionId() : *id);
+    if (!is_replaying_) records_.push_back({record, decided});
     const bool is_created = std::holds_alternative<broker::SessionCreated>(record.body);
     if (id != nullptr && !is_created && !sessions_.contains(*id)) {
         return fail("P1: a record about " + id->str() + ", which was never made");
     }
     std::visit([&](const auto& body) { on(body, decided); }, record.body);
+    rules_.committed(record);
 }
 
 void Oracle::on(const broker::AttemptAssigned& body, Timestamp) {
@@ -91,24 +91,6 @@ void Oracle::on(const broker::AttemptAssigned& body, Timestamp) {
     known.is_held = true;
     known.worker = body.worker;
     known.state_id = workers_[body.worker].state_id;
-    check_room(body.worker);
-}
-
-// Each held session with a held descendant there lends its slot to one descendant.
-void Oracle::check_room(const WorkerName& worker) {
-    std::size_t held = 0;
-    std::set<SessionId> lenders;
-    for (const auto& [id, known] : sessions_) {
-        if (!known.is_held || known.worker != worker) continue;
-        ++held;
-        for (const SessionId& above : known.above) {
-            const Known& lender = sessions_.at(above);
-            if (lender.is_held && lender.worker == worker) lenders.insert(above);
-        }
-    }
-    if (held - lenders.size() > workers_[worker].slots) {
-        fail("P3: more sessions at " + worker.str() + " than it has slots");
-    }
 }
 
 void Oracle::agent_started(const AttemptRef& attempt, const std::string& prompt, Timestamp now) {
@@ -117,16 +99,21 @@ void Oracle::agent_started(const AttemptRef& attempt, const std::string& prompt,
     for (const auto& [other, agent] : agents_) {
         // An earlier one that was given away may live on until it is told so.
         if (other.session != attempt.session || !agent.is_alive) continue;
+        if (is_forgotten(attempt.session)) continue;
         const Known& known = sessions_.at(attempt.session);
         const bool is_given_away = other.fence < known.fence || !known.is_held;
         if (!is_given_away) fail("P3: " + name + " and an earlier attempt run at once");
     }
     agents_[attempt] = Agent{.started = now};
+    check_second_run(attempt);
+    if (forgotten_attempts_.contains(attempt)) return;
     const auto known = sessions_.find(attempt.session);
     if (known == sessions_.end() || known->second.fence < attempt.fence) {
         return fail("P3: " + name + " was started and its assignment is not on disk");
     }
-    if (known->second.fence != attempt.fence || !known->second.is_held) {
+    // Of an admin's word it need not know yet.
+    const bool is_current = known->second.fence == attempt.fence && known->second.is_held;
+    if (!is_current && !confirmed_.contains(attempt)) {
         fail("P3: " + name + " was started after it had been given away");
     }
     if (known->second.submission.prompt != prompt) fail("P1: " + name + " got another prompt");
@@ -204,6 +191,10 @@ void Oracle::check_lost(const Known& known, const AttemptRef& attempt, const std
                         Timestamp decided) {
     const std::string name = attempt_name(attempt);
     if (evidence.empty()) fail("P4: " + name + " was lost without evidence");
+    if (evidence.starts_with("confirmed dead") && confirmed_workers_.contains(known.worker)) {
+        confirmed_.insert(attempt);
+        return;
+    }
     const Agent* ran = agent(attempt);
     const bool is_alive = ran != nullptr && ran->is_alive;
     const auto greeted = greeted_.find(workers_[known.worker].state_id);
@@ -235,7 +226,9 @@ void Oracle::on(const broker::AttemptReturned& body, Timestamp decided) {
     if (body.cause == Detail::start_failed && ran != nullptr) {
         fail("P3: " + attempt_name(attempt) + " ran and was returned as not started");
     }
+    if (!body.platform_fault) check_end(known, attempt, body.cause, body.exit_code, decided);
     known.is_held = false;
+    returned_.insert(attempt);
 }
 
 // ---- P5: what ends what runs -------------------------------------------------------------------
@@ -256,6 +249,8 @@ bool Oracle::is_timed_out(const Known& known, const AttemptRef& attempt, Timesta
 }
 
 void Oracle::agent_stopped(const AttemptRef& attempt, Timestamp now) {
+    // Of a session that nobody knows any more; its timeout may have come.
+    if (is_forgotten(attempt.session)) return;
     const Known& known = sessions_.at(attempt.session);
     const bool is_current = known.is_held && known.fence == attempt.fence;
     if (!is_current || disturbed_.contains(attempt) || is_kill_due(known, attempt.session) ||
@@ -265,28 +260,37 @@ void Oracle::agent_stopped(const AttemptRef& attempt, Timestamp now) {
     fail("P5: " + attempt_name(attempt) + " was stopped, and nobody had asked for it");
 }
 
+// An end that counts is the end that the attempt's own agent had.
+void Oracle::check_end(const Known& known, const AttemptRef& attempt, Detail how,
+                       std::optional<int> code, Timestamp now) {
+    const Agent* ran = agent(attempt);
+    const std::string name = attempt_name(attempt);
+    const bool by_itself = ran != nullptr && !ran->is_alive && ran->how == End::by_itself;
+    if (how == Detail::done && (!by_itself || ran->code != 0))
+        fail("P3: " + name + " is done and did not succeed");
+    if (how == Detail::exited && (!by_itself || ran->code != code.value_or(-1)))
+        fail("P3: " + name + " failed with another code than its agent's");
+    if (how == Detail::signal && (ran == nullptr || ran->is_alive || ran->how == End::by_itself))
+        fail("P3: " + name + " failed by a signal that it did not get");
+    if (how == Detail::timeout && !is_timed_out(known, attempt, now))
+        fail("P4: " + name + " had time left");
+    if (how == Detail::start_failed && ran != nullptr)
+        fail("P3: " + name + " ran and ended as not started");
+}
+
 void Oracle::check_outcome(const Known& known, const broker::SessionEnded& ended,
                            Timestamp decided) {
     const AttemptRef attempt{ended.id, ended.fence};
     const Agent* ran = agent(attempt);
     const std::string name = attempt_name(attempt);
-    const bool by_itself = ran != nullptr && !ran->is_alive && ran->how == End::by_itself;
-    const Detail how = ended.detail;
-    const bool was_killed = how == Detail::killed || how == Detail::parent_killed;
-    if (how == Detail::lost) return check_lost(known, attempt, ended.evidence, decided);
-    if (how == Detail::done && (!by_itself || ran->code != 0))
-        fail("P5: " + name + " is done and did not succeed");
-    if (how == Detail::exited && (!by_itself || ran->code != ended.exit_code.value_or(-1)))
-        fail("P5: " + name + " failed with another code than its agent's");
-    if (how == Detail::signal && (ran == nullptr || ran->is_alive || ran->how == End::by_itself))
-        fail("P5: " + name + " failed by a signal that it did not get");
+    if (ended.detail == Detail::lost) return check_lost(known, attempt, ended.evidence, decided);
+    check_end(known, attempt, ended.detail, ended.exit_code, decided);
+    const bool was_killed = ended.detail == Detail::killed || ended.detail == Detail::parent_killed;
     if (was_killed && !is_kill_due(known, ended.id)) fail("P4: " + name + " was killed by nobody");
-    if (how == Detail::timeout && !is_timed_out(known, attempt, decided))
-        fail("P4: " + name + " had time left");
-    const bool may_expire = ran == nullptr && known.expires && decided >= *known.expires;
-    if (how == Detail::expired && !may_expire) fail("P4: " + name + " expired too early");
-    if (how == Detail::start_failed && ran != nullptr)
-        fail("P3: " + name + " ran and ended as not started");
+    // Of a start whose record was cut off nobody knows.
+    const bool may_expire = (ran == nullptr || disturbed_.contains(attempt)) && known.expires &&
+                            decided >= *known.expires;
+    if (ended.detail == Detail::expired && !may_expire) fail("P4: " + name + " expired too early");
 }
 
 void Oracle::on(const broker::SessionEnded& body, Timestamp decided) {

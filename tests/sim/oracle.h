@@ -14,6 +14,7 @@
 
 #include "broker/core/record.h"
 #include "common/messages/messages.h"
+#include "tests/sim/rules.h"
 
 namespace iw::sim {
 
@@ -26,7 +27,7 @@ class Oracle {
     // ---- What clients asked and were told
     void acknowledged(const std::string& key, const SessionId& id);
     void kill_asked(const SessionId& id) { kill_asked_.insert(id); }
-    void death_confirmed(const AttemptRef& attempt) { disturbed_.insert(attempt); }
+    void death_confirmed(const WorkerName& worker) { confirmed_workers_.insert(worker); }
     void told(const SessionId& id, SessionStatus status);
     void told_unknown(const SessionId& id);
 
@@ -39,6 +40,10 @@ class Oracle {
     void heard(const WorkerName& worker, Timestamp now);
     void greeted(const WorkerName& worker, const std::string& state_id, Timestamp now);
     void reported_lost(const AttemptRef& attempt) { reported_lost_.insert(attempt); }
+    // All but the first `kept` records are gone for good; what was made of the others is not
+    // promised any more. But nothing that ran may run a second time for it.
+    void restored(std::size_t kept);
+    bool knows(const SessionId& id) const { return sessions_.contains(id); }
     // On disk for good. `decided`: when the step was that made it.
     void committed(const broker::Record& record, Timestamp decided);
 
@@ -54,7 +59,9 @@ class Oracle {
 
     // Nothing goes on any more.
     void finished();
-    const std::optional<std::string>& violation() const { return violation_; }
+    const std::optional<std::string>& violation() const {
+        return violation_ ? violation_ : rules_.violation();
+    }
 
   private:
     struct Agent {
@@ -76,9 +83,20 @@ class Oracle {
         bool is_closed = false;
     };
 
+    struct Committed {
+        broker::Record record;
+        Timestamp decided;
+    };
+
     void fail(std::string what);
+    // Of before a restore, and not on disk any more.
+    bool is_forgotten(const SessionId& id) const {
+        return forgotten_.contains(id) && !sessions_.contains(id);
+    }
+    void check_second_run(const AttemptRef& attempt);
     void on(const broker::SessionCreated& body, Timestamp decided);
     void on(const broker::AttemptAssigned& body, Timestamp decided);
+    void on(const broker::AttemptAdopted& body, Timestamp decided);
     void on(const broker::AttemptReturned& body, Timestamp decided);
     void on(const broker::SessionEnded& body, Timestamp decided);
     void on(const broker::SessionClosed& body, Timestamp decided);
@@ -91,12 +109,14 @@ class Oracle {
                     Timestamp decided);
     void check_outcome(const Known& known, const broker::SessionEnded& ended, Timestamp decided);
     bool is_kill_due(const Known& known, const SessionId& id) const;
+    void check_end(const Known& known, const AttemptRef& attempt, Detail how,
+                   std::optional<int> code, Timestamp now);
     bool is_timed_out(const Known& known, const AttemptRef& attempt, Timestamp now) const;
-    void check_room(const WorkerName& worker);
     // On the broker's clock, and only while it could listen.
     Duration silence(Timestamp heard, Timestamp now) const;
     const Agent* agent(const AttemptRef& attempt) const;
 
+    Rules rules_;
     std::int64_t broker_rate_;
     Duration stood_still_{0};
     Timestamp broker_started_{};
@@ -111,10 +131,18 @@ class Oracle {
     std::map<std::string, Timestamp> greeted_;
     std::set<AttemptRef> reported_lost_;
     std::set<AttemptRef> disturbed_;
+    std::set<WorkerName> confirmed_workers_;
+    std::set<AttemptRef> confirmed_;
     std::map<AttemptRef, Agent> agents_;
     std::map<SessionId, Known> sessions_;
     std::map<WorkerName, broker::WorkerRegistered> workers_;
     std::vector<SessionId> history_;  // by seq
+    std::vector<Committed> records_;
+    std::set<SessionId> forgotten_;
+    std::set<AttemptRef> forgotten_attempts_;
+    std::set<AttemptRef> returned_;  // since the restore
+    bool is_restored_ = false;
+    bool is_replaying_ = false;
     std::map<std::string, Seq> seen_;
     std::optional<std::string> violation_;
 };

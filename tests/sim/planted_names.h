@@ -1,30 +1,39 @@
 #pragma once
 
-// The planted bugs by name.
+// The planted bugs by name, and the promise that each breaks.
 
 #include <array>
 #include <optional>
+#include <ostream>
 #include <string_view>
-#include <utility>
 
 #include "common/base/planted.h"
 
 namespace iw::sim {
 
-inline constexpr std::array<std::pair<std::string_view, Plant>, 8> kPlants = {{
-    {"send_before_commit", Plant::send_before_commit},
-    {"key_forgotten", Plant::key_forgotten},
-    {"stale_report_counts", Plant::stale_report_counts},
-    {"claim_not_synced", Plant::claim_not_synced},
-    {"stall_counts_as_silence", Plant::stall_counts_as_silence},
-    {"lost_when_unreachable", Plant::lost_when_unreachable},
-    {"adopts_nobody", Plant::adopts_nobody},
-    {"page_skips", Plant::page_skips},
-}};
+struct PlantedBug {
+    std::string_view name;
+    Plant plant = Plant::none;
+    std::string_view promise;  // as the oracle names it first; "P": that differs
+};
+inline std::ostream& operator<<(std::ostream& out, const PlantedBug& bug) {
+    return out << bug.name;
+}
+
+inline constexpr std::array kPlants = {
+    PlantedBug{"send_before_commit", Plant::send_before_commit, "P1"},
+    PlantedBug{"key_forgotten", Plant::key_forgotten, "P2"},
+    PlantedBug{"stale_report_counts", Plant::stale_report_counts, "P"},
+    PlantedBug{"claim_not_synced", Plant::claim_not_synced, "P3"},
+    PlantedBug{"stall_counts_as_silence", Plant::stall_counts_as_silence, "P4"},
+    PlantedBug{"lost_when_unreachable", Plant::lost_when_unreachable, "P4"},
+    PlantedBug{"adopts_nobody", Plant::adopts_nobody, "P5"},
+    PlantedBug{"page_skips", Plant::page_skips, "P6"},
+};
 
 inline std::optional<Plant> find_plant(std::string_view name) {
-    for (const auto& [known, plant] : kPlants) {
-        if (known == name) return plant;
+    for (const PlantedBug& each : kPlants) {
+        if (each.name == name) return each.plant;
     }
     return std::nullopt;
 }

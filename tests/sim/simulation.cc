@@ -30,6 +30,12 @@ Simulation::Simulation(std::uint64_t seed, bool is_traced)
     }
     pause_max_ = world_.between(5_s, 120_s);
     calm_at_ = world_.now() + world_.between(120_s, 1'800_s);
+    if (world_.one_in(5)) {
+        const Duration until = calm_at_ - world_.now();
+        const Duration first = world_.between(1_s, until - 60_s);
+        world_.in(first, [this] { back_up(); });
+        world_.in(world_.between(first, until), [this] { restore(); });
+    }
 }
 
 void Simulation::build_hosts() {
@@ -63,6 +69,8 @@ void Simulation::build_clients() {
     }
     clients_.push_back(
         std::make_unique<Meddler>(parts, "meddler", static_cast<int>(world_.below(12))));
+    clients_.push_back(std::make_unique<Admin>(parts, "admin", static_cast<int>(world_.below(8))));
+    clients_.push_back(std::make_unique<Releaser>(parts, "releaser"));
     clients_.push_back(std::make_unique<Watcher>(parts, "watcher", false));
     clients_.push_back(std::make_unique<Watcher>(parts, "picky", true));
 }
@@ -193,6 +201,27 @@ void Simulation::inject_network(Fault fault) {
     const std::uint64_t way = world_.below(4);
     if (way != 0) network_.block(host, Way::to_broker, how_long);
     if (way != 1) network_.block(host, Way::from_broker, how_long);
+}
+
+void Simulation::back_up() {
+    if (!broker_ || broker_->is_dead() || broker_->is_frozen()) return;
+    world_.note("world", "backup at " + std::to_string(store_.journal.size()));
+    backup_ = store_.journal.size();
+    is_backed_up_ = true;
+}
+
+// The broker's disk is gone, and all that is newer than the backup with it.
+void Simulation::restore() {
+    if (!is_backed_up_) return;
+    if (broker_ && !broker_->is_dead()) broker_->kill("its disk is gone");
+    world_.note("world", "restore to " + std::to_string(backup_));
+    store_.journal.resize(backup_);
+    store_.applied = std::min<Seq>(store_.applied, backup_);
+    store_.checkpointed = std::min<Seq>(store_.checkpointed, backup_);
+    store_.is_restored = true;
+    oracle_.restored(backup_);
+    book_.is_restored = true;
+    std::erase_if(book_.acknowledged, [this](const SessionId& id) { return !oracle_.knows(id); });
 }
 
 void Simulation::power_off(std::size_t index, bool is_wiped) {

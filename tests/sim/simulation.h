@@ -75,6 +75,8 @@ class Simulation {
     void inject_process(Fault fault);
     void inject_machine(Fault fault);
     void inject_network(Fault fault);
+    void back_up();
+    void restore();
     void power_off(std::size_t host, bool is_wiped);
     void power_on(std::size_t host);
     void freeze_broker();
@@ -93,6 +95,8 @@ class Simulation {
     Plans plans_;
     Network network_;
     BrokerStore store_;
+    std::size_t backup_ = 0;  // so many records are in the newest one
+    bool is_backed_up_ = false;
     Book book_;
     std::vector<Place> places_;
     std::unique_ptr<BrokerShell> broker_;

@@ -93,8 +93,8 @@ void WorkerShell::thaw() {
 }
 
 bool WorkerShell::is_idle() const {
-    const worker::WorkerCore::Counts counts = core_.counts();
-    return counts.accepted + counts.running + counts.ended == 0 && core_.linked();
+    // What waits to be assigned again, maybe for ever, is not listed.
+    return core_.inventory().empty() && core_.linked();
 }
 
 std::string WorkerShell::describe() const {
