@@ -101,9 +101,12 @@ std::variant<Recovered, Refusal> restore(const BrokerOptions& options,
                             .lost_after = options.lost,
                             .owner_patience = options.unreachable};
     BrokerCore core(leases, database->generation());
-    const Result<LiveState> live = database->load_live();
-    if (!live.ok()) return store_refusal(live.error());
-    core.restore(*live);
+    const Result<LiveState> frame = database->load_frame();
+    if (!frame.ok()) return store_refusal(frame.error());
+    core.restore(*frame);
+    const Status sessions =
+        database->each_live([&core](LiveSession&& session) { core.restore(session); });
+    if (!sessions.ok()) return store_refusal(sessions.error());
     const Result<std::size_t> replayed = replay(*journal, *database, core);
     if (!replayed.ok()) return store_refusal(replayed.error());
     core.started(io::now());

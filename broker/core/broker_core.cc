@@ -16,6 +16,9 @@ BrokerCore& BrokerCore::operator=(BrokerCore&&) noexcept = default;
 void BrokerCore::restore(const LiveState& state) {
     state_->restore(state);
 }
+void BrokerCore::restore(const LiveSession& session) {
+    state_->restore(session);
+}
 void BrokerCore::apply(const Record& record) {
     state_->apply(record);
 }
@@ -82,6 +85,11 @@ BrokerCore::State::State(CoreConfig config, std::uint32_t generation)
 void BrokerCore::State::restore(const LiveState& state) {
     IW_CHECK(!started_);
     durable_.restore(state);
+}
+
+void BrokerCore::State::restore(const LiveSession& session) {
+    IW_CHECK(!started_);
+    durable_.restore(session);
 }
 
 void BrokerCore::State::apply(const Record& record) {

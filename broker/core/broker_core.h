@@ -32,9 +32,11 @@ class BrokerCore {
     BrokerCore(BrokerCore&&) noexcept;
     BrokerCore& operator=(BrokerCore&&) noexcept;
 
-    // Recovery, in this order: restore once, apply for each record of the journal behind it, then
+    // Recovery, in this order: restore once, restore for each session that the state did not hold
+    // already, in order of creation, apply for each record of the journal behind it, then
     // started.
     void restore(const LiveState& state);
+    void restore(const LiveSession& session);
     // The one function that changes durable state. A record must be the successor of head().
     void apply(const Record& record);
     // All leases begin at `now` with their full length; due times are taken from the wall clock

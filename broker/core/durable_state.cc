@@ -83,11 +83,11 @@ void DurableState::restore(const LiveState& state) {
     for (const HoldView& hold : state.holds)
         holds_[{hold.scope, hold.name}] = hold;
     for (const LiveSession& live : state.sessions)
-        restore_session(live);
+        restore(live);
 }
 
 // The key is left to the database, which alone knows the hash of the body behind it.
-void DurableState::restore_session(const LiveSession& live) {
+void DurableState::restore(const LiveSession& live) {
     Session& session = create(live.id, live.submission, live.ancestors);
     session.created_at = live.created_at;
     session.revision = static_cast<std::uint32_t>(live.revision);

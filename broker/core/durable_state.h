@@ -47,6 +47,8 @@ class DurableState {
     DurableState& operator=(const DurableState&) = delete;
 
     void restore(const LiveState& state);
+    // One more session than the state had, in order of creation.
+    void restore(const LiveSession& live);
     // The one function that changes it. The record must be the successor of head().
     void apply(const Record& record);
 
@@ -102,7 +104,6 @@ class DurableState {
     void on(const Record& record, const RestoreReleased& released);
     void on(const Record& record, const AttemptAdopted& adopted);
 
-    void restore_session(const LiveSession& live);
     Session& create(const SessionId& id, const Submission& submission,
                     const std::vector<SessionId>& ancestors);
     // What the session and its parent know of how it came to be below its ancestors.

@@ -28,6 +28,7 @@ class BrokerCore::State {
     State& operator=(const State&) = delete;
 
     void restore(const LiveState& state);
+    void restore(const LiveSession& session);
     void apply(const Record& record);
     void started(Now time);
     Actions step(Now time, CoreEvent event);
