@@ -164,7 +164,9 @@ Status write_started(const ProjectPaths& project, const SessionView& session, Wa
     }
     lines += log_line(time, LogWord::info, "tmux session started") + change;
     const std::string folder = project.workspace(session.id);
-    if (Status logged = append_once(folder, lines, change); !logged) return logged;
+    // Two short attempts can start within one second: their changes read alike.
+    const std::string& mark = session.attempt > 1 ? lines : change;
+    if (Status logged = append_once(folder, lines, mark); !logged) return logged;
     return write_state(project, session, /*tmux_active=*/true, now);
 }
 

@@ -338,6 +338,23 @@ TEST_F(WorkspaceTest, AReturnIsLoggedOnceAndShowsThatAnotherAttemptFollows) {
     EXPECT_NE(both.find(line), both.rfind(line)) << both;
 }
 
+TEST_F(WorkspaceTest, AttemptsThatStartInTheSameSecondAreBothLogged) {
+    ASSERT_TRUE(create(project_, running_view(), "p").ok());
+    const WallTime now = *running_view().started_at;
+    ASSERT_TRUE(write_started(project_, running_view(), now).ok());
+    SessionView second = running_view();
+    second.attempt = 2;
+    for (int repeat = 0; repeat < 2; ++repeat)
+        ASSERT_TRUE(write_started(project_, second, now).ok());
+    const std::string line = "Status: CREATED → RUNNING\n";
+    const std::string log = read(folder() + "/session.log");
+    const std::size_t first = log.find(line);
+    ASSERT_NE(first, std::string::npos);
+    const std::size_t next = log.find(line, first + 1);
+    ASSERT_NE(next, std::string::npos) << log;
+    EXPECT_EQ(log.find(line, next + 1), std::string::npos) << log;
+}
+
 TEST_F(WorkspaceTest, AReturnOfAMissingWorkspaceMakesNone) {
     SessionView returned = running_view();
     returned.status = SessionStatus::created;
