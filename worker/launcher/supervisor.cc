@@ -155,9 +155,11 @@ void Supervisor::agent_ended(int status) {
     agent_alive_ = false;
     end_.wait_status = status;
     end_.ended_at = io::wall_now();
-    // The agent may die of its closed terminal before we have been told of it.
+    // The agent may die of its closed terminal before we have been told of it, or of the guard's
+    // end before the terminal looks closed.
     const bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-    if (!end_.stop_sent && !clean && terminal_closed()) end_.hangup = true;
+    const bool guard_gone = terminal_.guard.pid > 0 && !io::is_running(terminal_.guard);
+    if (!end_.stop_sent && !clean && (guard_gone || terminal_closed())) end_.hangup = true;
 }
 
 // Nobody could type `fg`: an agent that was suspended from the terminal gets it back and goes on.
