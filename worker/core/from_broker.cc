@@ -240,6 +240,9 @@ void WorkerCore::State::assign(Assignment assignment) {
         for (SendState& sent : known->sent)
             sent.repeat_now();
         known->dormant = false;
+        // Whoever assigns what runs has no record of its start.
+        const AttemptSnapshot& facts = known->facts;
+        if (facts.reported == 1 && facts.started_at && !facts.end) known->facts.reported = 0;
         if (known->facts.assignment || known->busy) return;
     }
     Attempt& attempt = live_[ref];

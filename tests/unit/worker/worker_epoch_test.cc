@@ -192,6 +192,23 @@ TEST(WorkerRestored, TellsTheEndOfAClosedAttemptOnceMore) {
     EXPECT_EQ(bench.core.counts().closed, 1u);
 }
 
+// A restored broker took over an attempt that runs here, and shows it as not started.
+TEST(WorkerRestored, TellsTheStartOfARunningAttemptOnceMore) {
+    Bench bench(bench_config());
+    bench.welcome();
+    bench.run(kRef);
+    bench.acknowledge(kRef, 1);
+    EXPECT_FALSE(bench.has<SendReports>());
+    bench.step(AssignEvent{{assignment_of(kRef)}});
+    EXPECT_FALSE(bench.has<AcceptAssignment>());
+    ASSERT_EQ(bench.all<SendReports>().size(), 1u);
+    EXPECT_EQ(bench.all<SendReports>()[0].reports.at(0).number, 1u);
+    bench.acknowledge(kRef, 1);
+    bench.pass(Duration{10'000});
+    bench.step(TickEvent{});
+    EXPECT_FALSE(bench.has<SendReports>());
+}
+
 // ---- A read-only broker ------------------------------------------------------------------------
 
 TEST(WorkerReadOnly, KeepsItsReportsStartsNothingAndSaysSoOnce) {
