@@ -87,6 +87,8 @@ void BrokerCore::State::merge(const Worker& worker, Presence& presence,
             session->is_held() && session->fence == attempt.fence && is_of(*session, worker);
         if (!is_its_own) continue;
         presence.listed.insert(session->ordinal);
+        // What was accepted only may be dropped again; the open list then shows it as missing.
+        if (attempt.phase == AttemptPhase::accepted) continue;
         presence.owed[session->ordinal] = attempt.phase;
     }
 }

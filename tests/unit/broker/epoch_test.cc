@@ -102,6 +102,20 @@ TEST(Epoch, HoldsEverythingUntilItIsReleased) {
     EXPECT_TRUE(fleet.unheard.empty());
 }
 
+// A worker that has not started it drops what it accepted and waits to be given it once more.
+TEST(Epoch, AnAcceptedAttemptThatIsDroppedIsSentAgainAfterTheRelease) {
+    Scene scene;
+    const SessionId id = scene.submitted("a");
+    scene.backup();
+    scene.restore();
+    scene.comes("w", 8, {attempt(id, {1, 1}, AttemptPhase::accepted)});
+    scene.lists("w", 8, {}, {});
+    scene.release(false);
+    scene.heartbeat("w", 8, {});
+    EXPECT_EQ(CoreDriver::assigned(scene.heartbeat("w", 8, {})), std::vector<SessionId>{id});
+    EXPECT_EQ(scene.fence(id), (Fence{1, 1}));
+}
+
 TEST(Epoch, WorkersAreAskedForWhatTheyClosedUntilThatIsComplete) {
     Scene scene;
     scene.backup();
