@@ -110,14 +110,21 @@ TEST_F(LauncherGuard, SaysLostWhenNobodyCanTellTheEnd) {
     EXPECT_FALSE(io::is_running(process->agent));
 }
 
+// tmux closes the terminal with its own child, whoever else holds it open.
 TEST_F(LauncherGuard, ItsOwnEndTakesTheTerminalAlong) {
-    const AttemptRef attempt = start(script("trap '' HUP; while :; do sleep 0.1; done"));
-    ASSERT_TRUE(wait_running(attempt));
-    ASSERT_TRUE(io::send_signal(store_->read_process(attempt)->guard, SIGKILL));
-    const worker::ExitRecord record = wait_end(attempt);
-    EXPECT_EQ(record.cause, EndCause::lost);
-    EXPECT_NE(record.reason.find("pane's process was killed"), std::string::npos) << record.reason;
-    EXPECT_TRUE(marked_processes(attempt.session).empty());
+    const AttemptRef plain = start(script("while :; do sleep 0.1; done"));
+    const AttemptRef stubborn = start(
+        script("trap '' HUP; echo ready > \"$IW_WORKSPACE/ready\"; while :; do sleep 0.1; done"));
+    ASSERT_TRUE(wait_file(workspace(stubborn) + "/ready"));
+    for (const AttemptRef& attempt : {plain, stubborn}) {
+        ASSERT_TRUE(wait_running(attempt));
+        ASSERT_TRUE(io::send_signal(store_->read_process(attempt)->guard, SIGKILL));
+        const worker::ExitRecord record = wait_end(attempt);
+        EXPECT_EQ(record.cause, EndCause::lost);
+        EXPECT_NE(record.reason.find("pane's process was killed"), std::string::npos)
+            << record.reason;
+        EXPECT_TRUE(marked_processes(attempt.session).empty());
+    }
 }
 
 TEST_F(LauncherGuard, TellsWhyTheTerminalClosed) {

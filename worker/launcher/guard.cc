@@ -1,7 +1,6 @@
 #include "worker/launcher/guard.h"
 
 #include <signal.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,23 +19,10 @@ namespace {
 
 constexpr int kExitLost = 128 + SIGKILL;
 
-// The kernel tells the end of a terminal to the leader of its session alone, which is the guard: it
-// passes that on, and keeps it for itself should it have to take over. Both signals are blocked.
 int wait_end(pid_t child) {
-    sigset_t wanted;
-    sigemptyset(&wanted);
-    sigaddset(&wanted, SIGCHLD);
-    sigaddset(&wanted, SIGHUP);
-    bool hung_up = false;
     int status = 0;
-    while (true) {
-        const pid_t ended = ::waitpid(child, &status, WNOHANG);
-        if (ended == child || (ended < 0 && errno != EINTR)) break;
-        if (::sigwaitinfo(&wanted, nullptr) != SIGHUP) continue;
-        hung_up = true;
-        ::kill(child, SIGHUP);
+    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
-    if (hung_up) ::raise(SIGHUP);
     return status;
 }
 
@@ -111,9 +97,6 @@ int run_guarded(const Guarded& guarded, const std::function<int(const Terminal&)
     if (child < 0) return launcher(Terminal{.server = server, .guard = io::ProcessId{}});
     if (child == 0) {
         ::prctl(PR_SET_CHILD_SUBREAPER, 1);
-        // With the pane's process the terminal is gone, and nobody else would say so.
-        ::prctl(PR_SET_PDEATHSIG, SIGHUP);
-        if (::getppid() != own.pid) ::raise(SIGHUP);
         const int code = launcher(Terminal{.server = server, .guard = own});
         std::fflush(stdout);
         ::_exit(code);

@@ -3,7 +3,8 @@
 // The pane's process. It forks the launcher proper and does nothing while that lives; when somebody
 // kills it, the agent falls to the guard, which goes on with it as if nothing had happened.
 // Whatever the agent has started, with whatever environment and process session, stays below one of
-// the two: only who kills both at once makes orphans.
+// the two: only who kills both at once makes orphans. The guard's own end closes the terminal, as
+// tmux sees it.
 
 #include <functional>
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <utility>
@@ -47,6 +48,7 @@ Supervisor::Supervisor(AttemptStore& store, const LaunchPlan& plan, io::SignalFd
       agent_(process_.agent.pid),
       launcher_(::getpid()),
       has_terminal_(is_terminal(STDOUT_FILENO)),
+      watches_terminal_(has_terminal_),
       mark_{.session = variable(plan, "IW_SESSION_ID"),
             .attempt = variable(plan, "IW_ATTEMPT"),
             .generation = variable(plan, "IW_GENERATION"),
@@ -119,13 +121,20 @@ Timestamp Supervisor::next_wake() const {
 }
 
 void Supervisor::wait(Timestamp deadline) {
-    pollfd readable{.fd = signals_.fd(), .events = POLLIN, .revents = 0};
+    // Asked for itself: the kernel tells the end of a terminal by signal to the leader of its
+    // session alone, which is the guard, if it still lives.
+    std::array<pollfd, 2> watched = {
+        pollfd{.fd = signals_.fd(), .events = POLLIN, .revents = 0},
+        pollfd{.fd = watches_terminal_ ? STDOUT_FILENO : -1, .events = 0, .revents = 0}};
     int timeout_ms = -1;
     if (deadline != Timestamp::max()) {
         const Duration left = std::max(deadline - io::steady_now(), Duration{0});
         timeout_ms = static_cast<int>(std::min<Duration::rep>(left.count() + 1, 3'600'000));
     }
-    ::poll(&readable, 1, timeout_ms);
+    ::poll(watched.data(), watched.size(), timeout_ms);
+    if ((watched[1].revents & (POLLHUP | POLLERR | POLLNVAL)) == 0) return;
+    watches_terminal_ = false;
+    if (agent_alive_) hang_up();
 }
 
 void Supervisor::take_signals() {
@@ -155,8 +164,8 @@ void Supervisor::agent_ended(int status) {
     agent_alive_ = false;
     end_.wait_status = status;
     end_.ended_at = io::wall_now();
-    // The agent may die of its closed terminal before we have been told of it, or of the guard's
-    // end before the terminal looks closed.
+    // The agent may die of its closed terminal before we have seen it; of the guard's end even
+    // before tmux closes the terminal.
     const bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
     const bool guard_gone = terminal_.guard.pid > 0 && !io::is_running(terminal_.guard);
     if (!end_.stop_sent && !clean && (guard_gone || terminal_closed())) end_.hangup = true;

@@ -76,6 +76,7 @@ class Supervisor {
     const pid_t agent_;
     const pid_t launcher_;
     const bool has_terminal_;
+    bool watches_terminal_;  // until it has closed
     Mark mark_;
     bool agent_alive_ = true;
     std::optional<Timestamp> record_at_;  // while the process is not recorded
