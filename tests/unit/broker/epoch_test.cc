@@ -111,7 +111,6 @@ TEST(Epoch, AnAcceptedAttemptThatIsDroppedIsSentAgainAfterTheRelease) {
     scene.comes("w", 8, {attempt(id, {1, 1}, AttemptPhase::accepted)});
     scene.lists("w", 8, {}, {});
     scene.release(false);
-    scene.heartbeat("w", 8, {});
     EXPECT_EQ(CoreDriver::assigned(scene.heartbeat("w", 8, {})), std::vector<SessionId>{id});
     EXPECT_EQ(scene.fence(id), (Fence{1, 1}));
 }
