@@ -1,8 +1,10 @@
 #include "broker/admin_requests.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
+#include "broker/session_lookup.h"
 #include "common/base/version.h"
 #include "common/io/files.h"
 #include "common/io/logging.h"
@@ -12,6 +14,8 @@ namespace {
 
 // As many random bytes as a new database takes for its first epoch.
 constexpr std::size_t kEpochBytes = 16;
+
+using Statuses = std::map<SessionId, SessionStatus>;
 
 bool begins_epoch(const Record& record) {
     return std::holds_alternative<EpochBegun>(record.body);
@@ -30,6 +34,29 @@ void AdminRequests::fleet(const Requester& who) {
     parts_.backups.describe(fleet);
     parts_.submissions.describe(fleet);
     parts_.turn.reply(who.to, Reply(std::move(fleet)));
+}
+
+// To the core a session that is over is as unknown as one that it never heard of; the database
+// knows better.
+void AdminRequests::workers(const Requester& who) {
+    WorkersReply reply = parts_.core.workers(parts_.turn.now());
+    std::vector<SessionId> ids;
+    for (const WorkerView& worker : reply.workers) {
+        for (const AttemptRef& attempt : worker.unknown)
+            ids.push_back(attempt.session);
+    }
+    if (ids.empty()) return parts_.turn.reply(who.to, Reply(std::move(reply)));
+    parts_.database.ask<Statuses>(
+        [ids = std::move(ids)](Database& database) { return database.statuses(ids); },
+        [this, who, reply = std::move(reply)](const Result<Statuses>& kept) mutable {
+            if (!kept.ok()) return parts_.turn.reply(who.to, question_failed(kept.error()));
+            for (WorkerView& worker : reply.workers) {
+                std::erase_if(worker.unknown, [&](const AttemptRef& attempt) {
+                    return kept->contains(attempt.session);
+                });
+            }
+            parts_.turn.reply(who.to, Reply(std::move(reply)));
+        });
 }
 
 void AdminRequests::hold(const Requester& who, const HoldRequest& request) {

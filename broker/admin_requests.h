@@ -1,13 +1,15 @@
 #pragma once
 
-// Answers what concerns the fleet as a whole: its state, pauses and drains, confirm-dead of hosts
-// and workers, backups, and the two ways out of a restore and of a store that has lost something.
+// Answers what concerns the fleet as a whole: its state and its workers, pauses and drains,
+// confirm-dead of hosts and workers, backups, and the two ways out of a restore and of a store that
+// has lost something.
 
 #include <string>
 #include <vector>
 
 #include "broker/backups.h"
 #include "broker/core/broker_core.h"
+#include "broker/database_thread.h"
 #include "broker/peers.h"
 #include "broker/read_only.h"
 #include "broker/submissions.h"
@@ -20,6 +22,7 @@ class AdminRequests {
   public:
     struct Parts {
         BrokerCore& core;
+        DatabaseThread& database;
         PeerTable& peers;
         Turn& turn;
         ReadOnly& read_only;
@@ -30,6 +33,7 @@ class AdminRequests {
     explicit AdminRequests(Parts parts);
 
     void fleet(const Requester& who);
+    void workers(const Requester& who);
     void hold(const Requester& who, const HoldRequest& request);
     // Of a worker or a host.
     void confirm_dead(const Requester& who, const ConfirmDeadRequest& request);

@@ -56,6 +56,7 @@ BrokerServer::BrokerServer(Parts parts)
                 .journal = journal_->id()},
                core_.head() == 0),
       admin_({.core = core_,
+              .database = database_,
               .peers = peers_,
               .turn = turn_,
               .read_only = read_only_,

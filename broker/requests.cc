@@ -31,7 +31,7 @@ Requests::Needs Requests::needs_of(const Request& request) {
             [](const StatusRequest&) { return Needs{.database = true}; },
             [](const ListRequest&) { return Needs{.database = true}; },
             [](const ResultRequest&) { return Needs{.database = true}; },
-            [](const WorkersRequest&) { return Needs{}; },
+            [](const WorkersRequest&) { return Needs{.database = true}; },
             [](const EventsRequest&) { return Needs{.database = true}; },
             [](const KillRequest&) { return Needs{.change = true, .database = true}; },
             [](const RetryRequest&) { return Needs{.change = true, .database = true}; },
@@ -119,15 +119,14 @@ void Requests::pass_client(const Requester& who, Request request) {
         return parts_.events.request(who, std::move(*events));
     if (const auto* extend = std::get_if<ExtendRequest>(&request))
         return sessions_.extend(who, *extend);
-    if (pass_admin(who, request)) return;
-    IW_CHECK(std::holds_alternative<WorkersRequest>(request));
-    parts_.turn.reply(who.to, Reply(parts_.core.workers(parts_.turn.now())));
+    pass_admin(who, request);
 }
 
-// False: it is another verb's.
-bool Requests::pass_admin(const Requester& who, const Request& request) {
+void Requests::pass_admin(const Requester& who, const Request& request) {
     if (std::holds_alternative<FleetRequest>(request)) {
         parts_.admin.fleet(who);
+    } else if (std::holds_alternative<WorkersRequest>(request)) {
+        parts_.admin.workers(who);
     } else if (const auto* hold = std::get_if<HoldRequest>(&request)) {
         parts_.admin.hold(who, *hold);
     } else if (const auto* dead = std::get_if<ConfirmDeadRequest>(&request)) {
@@ -138,12 +137,11 @@ bool Requests::pass_admin(const Requester& who, const Request& request) {
         }
     } else if (const auto* backup = std::get_if<BackupRequest>(&request)) {
         parts_.admin.backup(who, *backup);
-    } else if (const auto* release = std::get_if<ReleaseRequest>(&request)) {
-        parts_.admin.release(who, *release);
     } else {
-        return false;
+        const auto* release = std::get_if<ReleaseRequest>(&request);
+        IW_CHECK(release != nullptr);
+        parts_.admin.release(who, *release);
     }
-    return true;
 }
 
 void Requests::pass_worker(const Peer& peer, const Requester& who, Request request) {

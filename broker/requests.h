@@ -50,7 +50,7 @@ class Requests {
     void pass_worker(const Peer& peer, const Requester& who, Request request);
     void hello(const Requester& who, const HelloRequest& request);
     void hello_worker(const Requester& who, const HelloRequest& request);
-    bool pass_admin(const Requester& who, const Request& request);
+    void pass_admin(const Requester& who, const Request& request);
     WelcomeReply own_welcome() const;
     void relay(const Requester& outer, const WorkerName& worker, const RelayRequest& request);
     void pass_relayed(const Requester& who, Request request);

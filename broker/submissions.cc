@@ -1,5 +1,6 @@
 #include "broker/submissions.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -127,11 +128,13 @@ Result<Submissions::Looks> Submissions::look(Database& database, const Principal
         if (!known.ok()) return known.error();
         each.known = std::move(known).value();
     }
-    for (auto& [id, status] : looks.dependencies) {
-        const Result<std::optional<SessionView>> found = database.session(id);
-        if (!found.ok()) return found.error();
-        if (*found) status = (*found)->status;
-    }
+    std::vector<SessionId> ids;
+    for (const auto& [id, status] : looks.dependencies)
+        ids.push_back(id);
+    const Result<std::map<SessionId, SessionStatus>> found = database.statuses(ids);
+    if (!found.ok()) return found.error();
+    for (const auto& [id, status] : *found)
+        looks.dependencies[id] = status;
     return looks;
 }
 
@@ -154,7 +157,9 @@ void Submissions::take(Pending& pending, const Looks& looks) {
         if (!status) pending.missing.insert(id);
         if (!status || !is_final(*status)) continue;
         for (SubmitEvent::Item& item : pending.items) {
-            item.settled.insert_or_assign(id, *status);
+            const bool waits = std::ranges::any_of(
+                item.submission.after, [&](const Dependency& each) { return each.id == id; });
+            if (waits) item.settled.insert_or_assign(id, *status);
         }
     }
 }

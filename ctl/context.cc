@@ -131,16 +131,14 @@ Result<BrokerClient*> Context::broker(Insistence insistence) {
     const Duration absence = asked || insistence == Insistence::patient ? patience : kBriefAbsence;
     sockets_ = std::make_unique<io::Context>();
     broker_ = std::make_unique<BrokerClient>(
-        *sockets_, ClientOptions{.endpoint = *found,
-                                 .software = software_name(),
-                                 .patience = patience,
-                                 .absent_patience = absence,
-                                 .never_seen_patience = asked ? patience : kBriefAbsence,
-                                 .notice =
-                                     [this](const std::string& line) {
-                                         terminal_.say("ictl: " + line);
-                                     },
-                                 .on_absent = on_absent_});
+        *sockets_,
+        ClientOptions{.endpoint = *found,
+                      .software = software_name(),
+                      .patience = patience,
+                      .absent_patience = absence,
+                      .never_seen_patience = asked ? patience : kBriefAbsence,
+                      .notice = [this](const std::string& line) { terminal_.say("ictl: " + line); },
+                      .on_absent = on_absent_});
     return broker_.get();
 }
 

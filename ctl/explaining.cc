@@ -1,6 +1,7 @@
 #include "ctl/explaining.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "ctl/fleet_text.h"
 #include "ctl/render.h"
@@ -77,7 +78,10 @@ WorkerChance chance_of(const WorkerView& worker, const SessionView& session) {
         (worker.host != session.origin.host || worker.root != session.origin.root))
         return no("is of another root");
     if (worker.state != "up") return no("is " + worker.state);
-    if (worker.drain) return no(hold_line(*worker.drain));
+    if (worker.drain) {
+        const std::string why = worker.drain->reason.empty() ? "" : ": " + worker.drain->reason;
+        return no("is drained by " + worker.drain->principal + why);
+    }
     const std::string use =
         std::to_string(worker.used) + " of " + std::to_string(worker.slots) + " slots in use";
     if (worker.used >= worker.slots) return no("is full: " + use);
@@ -89,8 +93,11 @@ WorkerChance chance_of(const WorkerView& worker, const SessionView& session) {
 Explanation explain(const ExplainInput& input, WallTime now) {
     Explanation result{.session = input.session, .notes = {}, .workers = {}};
     const SessionView& session = input.session;
+    if (!session.reason.empty()) result.notes.push_back(session.reason);
     if (session.status == SessionStatus::created) {
-        result.notes = waiting_notes(input, now);
+        for (std::string& note : waiting_notes(input, now)) {
+            if (note != session.reason) result.notes.push_back(std::move(note));
+        }
         for (const WorkerView& worker : input.workers)
             result.workers.push_back(chance_of(worker, session));
     }

@@ -5,9 +5,10 @@
 namespace iw::ctl {
 namespace {
 
+// Without a label it goes on with the line before.
 std::string line(const std::string& label, const std::string& value) {
     constexpr std::size_t kLabelWidth = 12;
-    std::string text = label + ":";
+    std::string text = label.empty() ? "" : label + ":";
     text.resize(std::max(kLabelWidth, text.size() + 1), ' ');
     return text + printable(value, true) + "\n";
 }
@@ -75,7 +76,7 @@ std::string fleet_text(const FleetReply& fleet, const std::vector<WorkerView>& w
     text += line("Workers", worker_counts(workers));
     for (const WorkerView& worker : workers) {
         for (const AttemptRef& attempt : worker.unknown)
-            text += line("Unknown", attempt_words(attempt) + " runs at " + worker.name.str());
+            text += line("Unknown", attempt_words(attempt) + ", at " + worker.name.str());
     }
     for (const HoldView& hold : fleet.holds)
         text += line(hold.scope == HoldScope::worker ? "Drain" : "Pause", hold_line(hold));

@@ -11,8 +11,8 @@ namespace iw::ctl {
 
 class Context;
 
-// The project that --project names, the agent, or else the fleet. bad_request for both, or for a
-// name that is none.
+// The agent, the project that --project names, or else the fleet. Beside an agent --project only
+// says whose embedded fleet is meant. bad_request for a name that is none.
 Result<HoldRequest> pause_target(Context& context, const std::string& agent);
 
 }  // namespace iw::ctl

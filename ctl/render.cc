@@ -60,7 +60,10 @@ std::string why(const SessionView& session) {
 }
 
 std::string place_of(const SessionView& session) {
-    if (session.status == SessionStatus::running) return session.host;
+    if (session.status == SessionStatus::running) {
+        const bool is_silent = session.detail == Detail::unreachable;
+        return session.host + (is_silent ? " (unreachable)" : "");
+    }
     if (session.status == SessionStatus::completed) return session.host;
     return "(" + why(session) + ")";
 }

@@ -61,7 +61,8 @@ int run(Context& context, const Options& options) {
         terminal.print(explanation_json(found));
         return kExitOk;
     }
-    terminal.print(session_line(found.session) + "\n");
+    terminal.print(printable(found.session.id.str(), true) + "  " + status_words(found.session) +
+                   "\n");
     for (const std::string& note : found.notes)
         terminal.print("  " + printable(note, true) + "\n");
     for (const WorkerChance& worker : found.workers) {

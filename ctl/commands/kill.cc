@@ -91,6 +91,12 @@ std::string family_words(const KillOutcome& outcome) {
     return ", and " + count + (outcome.descendants == 1 ? " descendant" : " descendants");
 }
 
+// The wish waits for its worker.
+std::string silence_words(const SessionView& session) {
+    if (session.detail != Detail::unreachable) return "";
+    return "; " + printable(session.reason, true) + ", the wish stays";
+}
+
 int report(const Terminal& terminal, const std::vector<KillOutcome>& outcomes, bool waited) {
     int code = kExitOk;
     for (const KillOutcome& outcome : outcomes) {
@@ -101,7 +107,8 @@ int report(const Terminal& terminal, const std::vector<KillOutcome>& outcomes, b
         } else if (outcome.confirmed) {
             terminal.print(session_line(outcome.session) + family_words(outcome) + "\n");
         } else if (!waited) {
-            terminal.print(id + " is being killed" + family_words(outcome) + "\n");
+            terminal.print(id + " is being killed" + family_words(outcome) +
+                           silence_words(outcome.session) + "\n");
         } else {
             code = terminal.fail(kExitFault, id + ": not confirmed yet (" +
                                                  status_words(outcome.session) +

@@ -40,17 +40,14 @@ struct Options {
     HoldOptions hold;
 };
 
-std::optional<int> check(Context& context, const Options& options) {
-    const Terminal& terminal = context.terminal();
+std::optional<int> check(const Terminal& terminal, const Options& options) {
     if (options.after_restore && options.accept_loss) {
         return terminal.fail(kExitUsage,
                              "--after-restore and --accept-loss exclude each other; give one");
     }
     const bool releases = options.after_restore || options.accept_loss;
-    if (releases && (!options.agent.empty() || !context.options().project.empty())) {
-        return terminal.fail(kExitUsage,
-                             "a restore holds the whole fleet; leave out --agent and "
-                             "--project");
+    if (releases && !options.agent.empty()) {
+        return terminal.fail(kExitUsage, "a restore holds the whole fleet; leave out --agent");
     }
     if (!releases && (options.force || !options.reason.empty())) {
         return terminal.fail(kExitUsage,
@@ -89,7 +86,7 @@ Status show_unknown(Context& context, BrokerClient& broker) {
         terminal.say("not heard since: worker " + worker.str());
     for (const WorkerView& worker : workers->workers) {
         for (const AttemptRef& attempt : worker.unknown) {
-            terminal.say("not known here, runs at " + worker.name.str() + ": " +
+            terminal.say("not known here, but at " + worker.name.str() + ": " +
                          attempt_words(attempt));
         }
     }
@@ -115,7 +112,7 @@ int release(Context& context, const Options& options) {
 }
 
 int run(Context& context, const Options& options) {
-    if (const std::optional<int> refused = check(context, options)) return *refused;
+    if (const std::optional<int> refused = check(context.terminal(), options)) return *refused;
     if (options.after_restore || options.accept_loss) return release(context, options);
     Result<HoldRequest> target = pause_target(context, options.agent);
     if (!target) return context.terminal().fail(target.error());

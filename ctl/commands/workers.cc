@@ -28,7 +28,7 @@ void tell_more(const Terminal& terminal, const std::vector<WorkerView>& workers)
     for (const WorkerView& worker : workers) {
         if (worker.drain) terminal.say(hold_line(*worker.drain));
         for (const AttemptRef& attempt : worker.unknown) {
-            terminal.say("not known here, runs at " + worker.name.str() + ": " +
+            terminal.say("not known here, but at " + worker.name.str() + ": " +
                          attempt_words(attempt));
         }
     }

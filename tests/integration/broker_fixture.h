@@ -36,10 +36,12 @@ inline std::string broker_program() {
 class TestBroker {
   public:
     TestBroker() : TestBroker("") {}
-    // `settings`: further lines of the table [broker].
+    // `settings`: further lines of the table [broker], and other tables behind them. No nightly
+    // backup comes unless they say so.
     explicit TestBroker(const std::string& settings) {
         const std::string text =
-            "[broker]\nsegment_size = 16777216\nstorage_reserve = 0\n" + settings;
+            "[broker]\nsegment_size = 16777216\nstorage_reserve = 0\n" + settings +
+            (settings.find("[backup]") == std::string::npos ? "[backup]\nat = \"\"\n" : "");
         const Status written = io::write_file(config(), text, 0600, io::Sync::none);
         IW_CHECK(written.ok());
     }

@@ -69,6 +69,8 @@ TEST(BrokerStart, WrongConfigurationIsNamed) {
         {"[broker]\nlost = \"60s\"\n", "broker.lost"},
         {"[broker]\nsegment_size = 4096\n", "broker.segment_size"},
         {"[broker]\nlog_level = \"loud\"\n", "broker.log_level"},
+        {"[backup]\nat = \"3 in the morning\"\n", "backup.at"},
+        {"[backup]\nkeep = 0\n", "backup.keep"},
         {"[broker]\nendpoint = \"ipc://relative\"\n", "endpoint"},
         {"[broker\n", "line"},
     };
@@ -130,7 +132,7 @@ TEST(BrokerStart, ExampleFileIsComplete) {
         active += line + "\n";
         start = end + 1;
     }
-    EXPECT_EQ(keys, 9U);
+    EXPECT_EQ(keys, 12U);
     ASSERT_TRUE(io::write_file(dir.path("b.toml"), active, 0600, io::Sync::none).ok());
     const io::CommandResult checked = run({"--config", dir.path("b.toml"), "--check-config"});
     EXPECT_EQ(checked.exit_code, 0) << checked.errors;

@@ -65,6 +65,7 @@ TEST_F(FleetCommandsTest, BadArgumentsAreRefusedBeforeAnythingIsAsked) {
         {{"pause", "--agent", "A b"}, 64, "no agent's name"},
         {{"resume", "--force"}, 64, "--after-restore"},
         {{"resume", "--after-restore", "--accept-loss"}, 64, "exclude each other"},
+        {{"resume", "--after-restore", "--agent", "x"}, 64, "whole fleet"},
         {{"confirm-dead", id, "--host", "h", "--reason", "r", "--force"}, 64, "give one of"},
         {{"confirm-dead", "--reason", "r", "--force"}, 64, "give one of"},
         {{"confirm-dead", id, "--force"}, 64, "--reason"},
@@ -200,7 +201,7 @@ TEST_F(FleetCommandsTest, ResumeAfterRestoreShowsWhatIsUnknownFirst) {
     });
     const Outcome result = ask({"resume", "--after-restore"});
     EXPECT_EQ(result.code, 1);
-    for (const char* words : {"not heard since: worker w2", "runs at w1", "attempt 2"})
+    for (const char* words : {"not heard since: worker w2", "but at w1", "attempt 2"})
         EXPECT_NE(result.err.find(words), std::string::npos) << words << "\n" << result.err;
 }
 
@@ -300,7 +301,7 @@ TEST(FleetText, NamesEverythingThatStands) {
                               "restored from b1", "w2", "ictl resume --after-restore",
                               "agent claude is paused by uid:0 since 2025-11-18T15:18:30Z until "
                               "2025-11-18T15:19:30Z: login expired",
-                              "attempt 2 (generation 1) runs at w1", "1h 00m 00s ago, in /b/1",
+                              "attempt 2 (generation 1), at w1", "1h 00m 00s ago, in /b/1",
                               "no room", "3072 MiB free; submissions are refused"}) {
         EXPECT_NE(text.find(words), std::string::npos) << words << "\n" << text;
     }
