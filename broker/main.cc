@@ -15,7 +15,7 @@
 #include "broker/exit_codes.h"
 #include "broker/options.h"
 #include "broker/recovery.h"
-#include "broker/restore.h"
+#include "broker/restore_command.h"
 #include "broker/service_notify.h"
 #include "common/base/text.h"
 #include "common/base/version.h"
@@ -29,11 +29,6 @@ namespace {
 
 // Any text turns the authentication handler's answer into a condition of every connection.
 constexpr const char* kZapDomain = "native-orchestrator";
-
-int refused(const Refusal& refusal) {
-    std::fprintf(stderr, "ibroker: %s\n", printable(refusal.message, true).c_str());
-    return refusal.exit_code;
-}
 
 int serve(io::Context& context, BrokerOptions options, Recovered recovered, io::SignalFd signals,
           std::function<std::optional<std::string>()> log_level) {
@@ -74,29 +69,6 @@ int serve(io::Context& context, BrokerOptions options, Recovered recovered, io::
     return server.run();
 }
 
-// The locks are held by the caller.
-int restore(const BrokerOptions& options) {
-    const Result<RestoreOutcome> outcome =
-        restore_backup({.data_dir = options.data_dir,
-                        .backup = options.restore,
-                        .segment_bytes = options.segment_bytes,
-                        .principal = "uid:" + std::to_string(::geteuid()),
-                        .at = io::wall_now()});
-    if (!outcome.ok()) {
-        return refused(
-            {.exit_code = exit_code_of_store(outcome.error()), .message = outcome.error().message});
-    }
-    std::printf("restored up to record %llu (the backup holds %llu)\n",
-                static_cast<unsigned long long>(outcome->seq),
-                static_cast<unsigned long long>(outcome->backup_seq));
-    std::printf("epoch %s, generation %u\n", outcome->epoch.c_str(), outcome->generation);
-    for (const std::string& remark : outcome->remarks)
-        std::printf("%s\n", printable(remark, true).c_str());
-    if (!outcome->aside.empty())
-        std::printf("the former store is in %s\n", printable(outcome->aside, true).c_str());
-    return kExitOk;
-}
-
 int start(BrokerOptions options, std::function<std::optional<std::string>()> log_level) {
     // Whatever is made from here on is for this user alone.
     ::umask(0077);
@@ -108,7 +80,7 @@ int start(BrokerOptions options, std::function<std::optional<std::string>()> log
 
     auto locks = take_locks(options);
     if (const auto* refusal = std::get_if<Refusal>(&locks)) return refused(*refusal);
-    if (!options.restore.empty()) return restore(options);
+    if (!options.restore.empty()) return run_restore(options);
     auto recovered = recover(options);
     if (const auto* refusal = std::get_if<Refusal>(&recovered)) return refused(*refusal);
     io::Context context;

@@ -75,6 +75,10 @@ int hold_and_report(Context& context, const std::vector<HoldRequest>& requests, 
     return kExitOk;
 }
 
+namespace {
+
+// Workers that `name` means: the one of that name, else all of that host. not_found names the
+// nearest; bad_request for what is no name.
 Result<std::vector<WorkerName>> find_workers(Context& context, const std::string& name) {
     if (!is_plain_name(name)) {
         return make_error(ErrorCode::bad_request,
@@ -98,6 +102,23 @@ Result<std::vector<WorkerName>> find_workers(Context& context, const std::string
                       "no worker or host is called \"" + name + "\"" +
                           (near.empty() ? "" : "; did you mean " + near + "?") +
                           " See `ictl workers`");
+}
+
+}  // namespace
+
+int hold_workers(Context& context, const WorkerHold& options, bool on) {
+    const Terminal& terminal = context.terminal();
+    const Result<HoldRequest> form =
+        to_hold(options.hold, HoldRequest{.scope = HoldScope::worker, .on = on});
+    if (!form) return terminal.fail(form.error());
+    const Result<std::vector<WorkerName>> workers = find_workers(context, options.name);
+    if (!workers) return terminal.fail(workers.error());
+    std::vector<HoldRequest> requests;
+    for (const WorkerName& worker : *workers) {
+        requests.push_back(*form);
+        requests.back().name = worker.str();
+    }
+    return hold_and_report(context, requests, options.hold.json);
 }
 
 }  // namespace iw::ctl

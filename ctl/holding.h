@@ -31,8 +31,12 @@ Result<HoldRequest> to_hold(const HoldOptions& options, HoldRequest request);
 // Asks for each, prints what became of it, returns the exit code.
 int hold_and_report(Context& context, const std::vector<HoldRequest>& requests, bool json);
 
-// Workers that `name` means: the one of that name, else all of that host. not_found names the
-// nearest; bad_request for what is no name.
-Result<std::vector<WorkerName>> find_workers(Context& context, const std::string& name);
+// What drain and undrain are told.
+struct WorkerHold {
+    std::string name;  // a worker, or a host: all of its workers
+    HoldOptions hold;
+};
+// Lays a drain on the workers or lifts it; prints what became of it, returns the exit code.
+int hold_workers(Context& context, const WorkerHold& options, bool on);
 
 }  // namespace iw::ctl

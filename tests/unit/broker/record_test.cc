@@ -10,10 +10,10 @@ namespace iw::broker {
 namespace {
 
 std::vector<RecordBody> every_body() {
-    return {SessionCreated{},   AttemptAssigned{},  AttemptStarted{}, AttemptReturned{},
-            SessionEnded{},     SessionClosed{},    KillWished{},     ReportSuperseded{},
-            WorkerRegistered{}, WorkerNoted{},      TimeoutChanged{}, HoldChanged{},
-            EpochBegun{},       RestoreReleased{},  AttemptAdopted{}};
+    return {SessionCreated{},   AttemptAssigned{}, AttemptStarted{}, AttemptReturned{},
+            SessionEnded{},     SessionClosed{},   KillWished{},     ReportSuperseded{},
+            WorkerRegistered{}, WorkerNoted{},     TimeoutChanged{}, HoldChanged{},
+            EpochBegun{},       RestoreReleased{}, AttemptAdopted{}};
 }
 
 TEST(Record, KindsAreNumberedOnceAndForAll) {
