@@ -160,9 +160,9 @@ void Meddler::start() {
 
 void Meddler::meddle() {
     if (left_ == 0) return;
+    --left_;
     const std::optional<SessionId> id = some_session();
     if (!id) return rest([this] { meddle(); });
-    --left_;
     switch (parts_.world.below(4)) {
         case 0:
             return kill(*id);
@@ -270,7 +270,9 @@ void Releaser::look() {
     call(ReleaseRequest{.reason = "all is there"}, [this](const Answer& answer) {
         const auto* error = std::get_if<ErrorReply>(&answer);
         parts_.world.note(name(), error == nullptr ? "released" : error->error.message);
-        if (error == nullptr) parts_.book.is_restored = false;
+        // When the first answer was lost, the second says that nothing is held back.
+        const bool is_over = error == nullptr || error->error.message.starts_with("nothing is");
+        if (is_over) parts_.book.is_restored = false;
         rest([this] { look(); });
     });
 }

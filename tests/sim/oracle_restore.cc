@@ -3,7 +3,15 @@
 
 #include "tests/sim/oracle.h"
 
+#include <algorithm>
+
 namespace iw::sim {
+
+void Oracle::broker_clock_set(Duration by) {
+    for (auto& [id, known] : sessions_) {
+        if (known.expires) *known.expires -= std::max(by, Duration(0));
+    }
+}
 
 void Oracle::on(const broker::AttemptAdopted& body, Timestamp) {
     Known& known = sessions_.at(body.id);

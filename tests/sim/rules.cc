@@ -31,7 +31,8 @@ void Rules::on(const broker::WorkerRegistered& body) {
 
 void Rules::on(const broker::AttemptAssigned& body) {
     Known& known = sessions_.at(body.id);
-    check_after(body.id, known);
+    // Once it was given out, also before a restore, its dependencies had been met.
+    if (body.fence.attempt == 1) check_after(body.id, known);
     known.worker = body.worker;
     check_holds(body.id, known);
     known.is_held = true;

@@ -30,7 +30,8 @@ Simulation::Simulation(std::uint64_t seed, bool is_traced)
     }
     pause_max_ = world_.between(5_s, 120_s);
     calm_at_ = world_.now() + world_.between(120_s, 1'800_s);
-    if (world_.one_in(5)) {
+    has_restore_ = world_.one_in(5);
+    if (has_restore_) {
         const Duration until = calm_at_ - world_.now();
         const Duration first = world_.between(1_s, until - 60_s);
         world_.in(first, [this] { back_up(); });
@@ -184,6 +185,9 @@ void Simulation::inject_machine(Fault fault) {
     if (fault == Fault::disk_replaced) return power_off(host, world_.one_in(3));
     if (fault == Fault::tmux_killed) return site.kill_tmux_server();
     if (fault == Fault::launcher_killed) return site.kill_some_launcher();
+    // Ids follow a clock that was set back only until the next one comes to them: a restored broker
+    // under such a clock would use some again that it cannot know of, which nobody promises.
+    if (host == 0 && has_restore_) return;
     const Duration by = world_.between(Duration(0), 2 * 86'400_s) - 86'400_s;
     world_.note(hosts_[host]->name, "wall clock set");
     const Duration step = world_.one_in(2) ? by : by / 24;

@@ -97,6 +97,7 @@ class Simulation {
     BrokerStore store_;
     std::size_t backup_ = 0;  // so many records are in the newest one
     bool is_backed_up_ = false;
+    bool has_restore_ = false;  // this run
     Book book_;
     std::vector<Place> places_;
     std::unique_ptr<BrokerShell> broker_;
