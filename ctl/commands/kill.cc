@@ -17,8 +17,8 @@ namespace {
 constexpr const char* kDetails =
     R"(Stops sessions with all they started and submitted; returns when they are stopped. Asks
 first on a terminal; without one --force is needed, and takes full ids only. With filters
-instead of ids: every unfinished session that matches. The wish is kept by the broker until it is done,
-also while a host is away.
+instead of ids: every unfinished session that matches. The wish is kept by the broker until
+it is done, also while a host is away.
 
 Examples:
   ictl kill $ID --force --reason "wrong branch"
