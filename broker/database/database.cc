@@ -116,9 +116,11 @@ Status SqliteDatabase::prepare() {
         {&write_meta_, "UPDATE meta SET applied = ?, id_second = ?, events_after = ?"},
         {&find_session_, find + "WHERE s.id = ?"},
         {&find_prompt_,
-         "SELECT p.prompt FROM sessions s JOIN prompts p ON p.session = s.number WHERE s.id = ?"},
+         "SELECT p.prompt, p.digest FROM sessions s JOIN prompts p ON p.session = s.number WHERE "
+         "s.id = ?"},
         {&find_result_,
-         "SELECT r.result FROM sessions s JOIN results r ON r.session = s.number WHERE s.id = ?"},
+         "SELECT r.result, r.digest FROM sessions s JOIN results r ON r.session = s.number WHERE "
+         "s.id = ?"},
         {&find_key_,
          "SELECT s.id, k.body_hash FROM keys k JOIN sessions s ON s.number = k.session "
          "WHERE k.principal = ?1 AND k.key = ?2 UNION ALL "
@@ -384,7 +386,14 @@ Result<std::optional<std::string>> SqliteDatabase::find_text(Statement& find, co
     const Result<bool> row = find.step();
     if (!row) return row.error();
     if (!*row) return std::optional<std::string>();
-    return std::optional(std::string(find.text(0)));
+    std::string text(find.text(0));
+    // SQLite checks how pages hang together, not what is in them; and an agent would act upon this.
+    // None: written before there were digests.
+    if (find.is_null(1) || content_digest(text) == find.number(1)) return std::optional(text);
+    return make_error(ErrorCode::config,
+                      "database " + connection_->path() + " is damaged: what it holds of session " +
+                          id.str() +
+                          " is not what was written; restore a backup with `ictl restore FOLDER`");
 }
 
 Result<std::optional<SessionView>> SqliteDatabase::session(const SessionId& id) {
@@ -553,19 +562,10 @@ Result<DatabaseIdentity> check_database(const std::string& file) {
     return make_error(ErrorCode::config, "database " + file + " is damaged: " + found);
 }
 
-// FNV-1a over both with a byte between them that neither can hold, then mixed (the last step of
-// MurmurHash3): FNV alone leaves the upper bits of short texts alike.
+// With a byte between the two that neither can hold, then mixed (the last step of MurmurHash3): FNV
+// alone leaves the upper bits of short texts alike.
 std::uint64_t key_digest(const Principal& principal, const std::string& key) {
-    std::uint64_t hash = 0xcbf29ce484222325ULL;
-    const auto add = [&](std::string_view text) {
-        for (const char c : text) {
-            hash ^= static_cast<unsigned char>(c);
-            hash *= 0x100000001b3ULL;
-        }
-    };
-    add(principal);
-    add("\xff");
-    add(key);
+    std::uint64_t hash = fnv1a(fnv1a(fnv1a(kFnvStart, principal), "\xff"), key);
     hash ^= hash >> 33;
     hash *= 0xff51afd7ed558ccdULL;
     hash ^= hash >> 33;

@@ -277,7 +277,7 @@ Status Step::on(const SessionCreated& created) {
         pack_dependencies(s.after), s.keep_children, parent_generation, parent_attempt,
         pack_ids(created.ancestors));
     if (!done) return done;
-    done = sql_.add_prompt.run(record_.seq, s.prompt);
+    done = sql_.add_prompt.run(record_.seq, s.prompt, content_digest(s.prompt));
     if (!done) return done;
     if (!s.key.empty()) {
         const std::string_view hash(reinterpret_cast<const char*>(created.body_hash.data()),
@@ -337,7 +337,8 @@ Status Step::on(const SessionEnded& ended) {
                      ended.result_inline, ended.evidence, is_attempt_used(ended), before_.number);
     if (!done) return done;
     if (ended.result_inline) {
-        done = sql_.add_result.run(before_.number, sqlite::Blob{ended.result});
+        done = sql_.add_result.run(before_.number, sqlite::Blob{ended.result},
+                                   content_digest(ended.result));
         if (!done) return done;
     }
     // A session that ended in the queue has at most an earlier attempt, whose own end is written
@@ -526,7 +527,7 @@ Result<std::unique_ptr<Projection>> Projection::prepare(sqlite::Connection& conn
     const std::pair<Statement*, const char*> all[] = {
         {&s.find, kFind},
         {&s.create, kCreate},
-        {&s.add_prompt, "INSERT INTO prompts(session, prompt) VALUES(?,?)"},
+        {&s.add_prompt, "INSERT INTO prompts(session, prompt, digest) VALUES(?,?,?)"},
         {&s.add_key, "INSERT INTO keys(principal, key, session, body_hash) VALUES(?,?,?,?)"},
         {&s.assign, kAssign},
         {&s.add_attempt, kAddAttempt},
@@ -535,7 +536,7 @@ Result<std::unique_ptr<Projection>> Projection::prepare(sqlite::Connection& conn
         {&s.give_back, kGiveBack},
         {&s.end_attempt, kEndAttempt},
         {&s.end, kEnd},
-        {&s.add_result, "INSERT INTO results(session, result) VALUES(?,?)"},
+        {&s.add_result, "INSERT INTO results(session, result, digest) VALUES(?,?,?)"},
         {&s.close, kClose},
         {&s.wish_kill, kWishKill},
         {&s.revise, "UPDATE sessions SET revision = ? WHERE number = ?"},

@@ -125,6 +125,18 @@ LiveSession read_waiting(const sqlite::Statement& row) {
     return session;
 }
 
+std::uint64_t fnv1a(std::uint64_t hash, std::string_view text) {
+    for (const char c : text) {
+        hash ^= static_cast<unsigned char>(c);
+        hash *= 0x100000001b3ULL;
+    }
+    return hash;
+}
+
+std::int64_t content_digest(std::string_view text) {
+    return static_cast<std::int64_t>(fnv1a(kFnvStart, text));
+}
+
 SessionRow read_session(const sqlite::Statement& row, int first_column) {
     SessionRow result;
     LiveSession& session = result.session;

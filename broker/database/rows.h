@@ -2,6 +2,7 @@
 
 // A row of `sessions` as the core's own words, and lists in a column.
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -30,6 +31,12 @@ extern const char* const kWaitingColumns;
 LiveSession read_waiting(const sqlite::Statement& row);
 // What outsiders see: the outcome stays hidden until the session is closed.
 SessionView make_view(const SessionRow& row);
+
+// FNV-1a, 64 bits, gone on from `hash`; begin with kFnvStart.
+inline constexpr std::uint64_t kFnvStart = 0xcbf29ce484222325ULL;
+std::uint64_t fnv1a(std::uint64_t hash, std::string_view text);
+// What stands beside a prompt or a result, so that one which has changed on the disk is noticed.
+std::int64_t content_digest(std::string_view text);
 
 // JSON text; empty for an empty list.
 std::string pack_list(const std::vector<std::string>& list);

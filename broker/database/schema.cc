@@ -199,6 +199,8 @@ ALTER TABLE sessions ADD COLUMN parent_attempt INTEGER;
 ALTER TABLE sessions ADD COLUMN ancestors TEXT NOT NULL DEFAULT '';
 CREATE INDEX sessions_begun ON sessions(number) WHERE closed_at IS NULL
   AND (attempt > 0 OR outcome IS NOT NULL OR kill_cause IS NOT NULL);
+ALTER TABLE prompts ADD COLUMN digest INTEGER;
+ALTER TABLE results ADD COLUMN digest INTEGER;
 ALTER TABLE attempts ADD COLUMN exit_code INTEGER;
 ALTER TABLE events ADD COLUMN scope INTEGER;
 

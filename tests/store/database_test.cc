@@ -150,6 +150,78 @@ TEST(DatabaseView, ResultThatIsNotHeldHasItsSizeOnly) {
     EXPECT_EQ((*result)->session.result_size, 5u << 20);
 }
 
+// From kind to kind up to 15: what came with retries, dependencies, holds and epochs.
+TEST(DatabaseView, FollowsARetriedAndAdoptedLife) {
+    const TempDir dir;
+    auto database = must_open(options_in(dir));
+    const SessionId id = session_id(7);
+    std::size_t next = 0;
+    const std::vector<Record> records = test::every_kind_to_15();
+    const auto apply = [&](std::size_t count) {
+        must_apply(*database, std::span(records).subspan(next, count));
+        next += count;
+        return must_view(*database, id);
+    };
+    SessionView view = apply(3);  // created
+    EXPECT_EQ(view.detail, Detail::blocked);
+    EXPECT_EQ(view.attempts_max, 4u);
+    EXPECT_EQ(view.attempts_used, 0u);
+    EXPECT_EQ(view.on_lost, OnLost::requeue);
+    EXPECT_EQ(view.not_before, wall_from_ms(test::kStartMs + 5000));
+    EXPECT_EQ(view.expires_at, wall_from_ms(test::kStartMs + 9000));
+    ASSERT_EQ(view.after.size(), 2u);
+    EXPECT_EQ(view.after[0].id, session_id(2));
+    EXPECT_EQ(view.after[0].on, AfterCondition::failure);
+    view = apply(1);  // another timeout
+    EXPECT_EQ(view.timeout, Duration(7'200'000));
+    EXPECT_EQ(database->events({.after = 3})->events.front().reason, "timeout 2h, by uid:1000");
+    view = apply(3);  // assigned, started, failed
+    EXPECT_EQ(view.detail, Detail::retrying);
+    EXPECT_EQ(view.attempts_used, 1u);
+    EXPECT_EQ(view.not_before, wall_from_ms(test::kStartMs + 8000));
+    view = apply(6);  // holds, assigned again, an epoch, adopted
+    EXPECT_EQ(view.detail, Detail::assigned);
+    EXPECT_EQ(view.generation, 2u);
+    EXPECT_EQ(view.attempt, 3u);
+    EXPECT_EQ(view.worker, "beta");
+    EXPECT_EQ(database->epoch(), std::string(32, 'e'));
+    EXPECT_EQ(database->generation(), 2u);
+    const auto frame = database->load_frame();
+    ASSERT_TRUE(frame.ok());
+    EXPECT_TRUE(frame->restored);
+    ASSERT_EQ(frame->holds.size(), 1u);
+    EXPECT_EQ(frame->holds[0].name, "beta");
+    EXPECT_EQ(frame->holds[0].since, records[8].time);
+    view = apply(records.size() - next);
+    EXPECT_EQ(view.status, SessionStatus::killed);
+    EXPECT_EQ(view.attempts_used, 2u);
+    database.reset();
+    auto connection = sqlite::Connection::open(dir.path("broker.db"));
+    auto kept = (*connection)->prepare("SELECT worker, cause, exit_code, result FROM superseded");
+    ASSERT_TRUE(*kept->step());
+    EXPECT_EQ(kept->text(0), "beta");
+    EXPECT_EQ(kept->text(1), "exited");
+    EXPECT_EQ(kept->number(2), 3);
+    EXPECT_EQ(kept->text(3), test::full_superseded(id, {}).result);
+}
+
+TEST(DatabaseView, StatusesOfSeveralAtOnce) {
+    const TempDir dir;
+    auto database = must_open(options_in(dir));
+    must_apply(*database,
+               std::vector{record(1, created(1)), record(2, full_ended(session_id(1), {})),
+                           record(3, created(2)), record(4, full_ended(session_id(2), {})),
+                           record(5, SessionClosed{session_id(2), "alpha"})});
+    EXPECT_TRUE(database->statuses({})->empty());
+    const auto statuses =
+        database->statuses({session_id(1), session_id(2), session_id(3), SessionId("")});
+    ASSERT_TRUE(statuses.ok());
+    // Decided is not final.
+    EXPECT_EQ(*statuses,
+              (std::map<SessionId, SessionStatus>{{session_id(1), SessionStatus::created},
+                                                  {session_id(2), SessionStatus::killed}}));
+}
+
 TEST(DatabaseView, PrefixesMatchSorted) {
     const TempDir dir;
     auto database = must_open(options_in(dir));

@@ -267,5 +267,38 @@ TEST_F(Pages, WorkersHaveEventsWhenTheirStateChanges) {
     EXPECT_TRUE(all_events({.after = records_.size() - 6, .agent = "claude"}).empty());
 }
 
+TEST_F(Pages, HoldsAndEpochsHaveEventsOfTheFleet) {
+    const std::string before = database_->epoch();
+    const WallTime until = wall_from_ms(test::kStartMs + 60'000);
+    put(HoldChanged{HoldScope::fleet, "", true, "uid:0", "the network is down", until});
+    put(HoldChanged{HoldScope::project, "shop", true, "uid:7", "", std::nullopt});
+    put(HoldChanged{HoldScope::agent, "claude", false, "broker", "its deadline came",
+                    std::nullopt});
+    put(HoldChanged{HoldScope::worker, "alpha", true, "uid:0", "new disks", std::nullopt});
+    put(HoldChanged{HoldScope::worker, "alpha", false, "uid:0", "", std::nullopt});
+    put(EpochBegun{"second", 2, true, "restored from /b", "uid:0"});
+    put(RestoreReleased{"uid:0", "all were heard"});
+    must_apply(*database_, std::span(records_).last(7));
+    const auto gap = database_->events({.epoch = before, .after = records_.size() - 7});
+    EXPECT_TRUE(gap->gap);
+    EXPECT_EQ(gap->epoch, "second");
+    const auto all = all_events({.epoch = "second", .after = records_.size() - 7});
+    ASSERT_EQ(all.size(), 7u);
+    EXPECT_EQ(all[0].topic, "fleet.paused");
+    EXPECT_EQ(all[0].status, "paused");
+    EXPECT_EQ(all[0].reason, "by uid:0: the network is down; until 2025-11-18T15:31:42Z");
+    EXPECT_EQ(all[1].topic, "fleet.paused.project.shop");
+    EXPECT_EQ(all[1].project, "shop");
+    EXPECT_EQ(all[1].reason, "by uid:7");
+    EXPECT_EQ(all[2].topic, "fleet.resumed.agent.claude");
+    EXPECT_EQ(all[2].agent, "claude");
+    EXPECT_EQ(all[3].topic, "worker.drained.alpha");
+    EXPECT_EQ(all[4].topic, "worker.undrained.alpha");
+    EXPECT_EQ(all[5].topic, "fleet.restored");
+    EXPECT_EQ(all[5].reason, "by uid:0: restored from /b");
+    EXPECT_EQ(all[6].topic, "fleet.released");
+    EXPECT_FALSE(database_->load_live()->restored);
+}
+
 }  // namespace
 }  // namespace iw::broker
