@@ -90,7 +90,7 @@ int start(BrokerOptions options, std::function<std::optional<std::string>()> log
 
 int run(int argc, const char* const* argv) {
     auto parsed = parse_options(argc, argv);
-    if (const auto* farewell = std::get_if<Farewell>(&parsed)) {
+    if (const auto* farewell = std::get_if<io::Farewell>(&parsed)) {
         std::fputs(farewell->output.c_str(), stdout);
         if (!farewell->error.empty())
             std::fprintf(stderr, "ibroker: %s\n", printable(farewell->error, true).c_str());
@@ -112,6 +112,6 @@ int main(int argc, char** argv) {
         return iw::broker::run(argc, argv);
     } catch (const std::exception& unexpected) {
         std::fprintf(stderr, "ibroker: unexpected failure: %s\n", unexpected.what());
-        return iw::broker::kExitSoftware;
+        return iw::kExitSoftware;
     }
 }

@@ -11,6 +11,7 @@
 
 #include "common/base/limits.h"
 #include "common/base/time.h"
+#include "common/io/program_options.h"
 
 namespace iw::broker {
 
@@ -31,15 +32,8 @@ struct BrokerOptions {
     std::string log_format;        // text, json
 };
 
-// There is nothing to run: --help, --version, --check-config, or something is wrong.
-struct Farewell {
-    int exit_code = 0;
-    std::string output;  // for stdout
-    std::string error;   // for stderr, one line
-};
-
 // Reads arguments, environment and files anew at each call (SIGHUP reads the log level again).
-std::variant<BrokerOptions, Farewell> parse_options(int argc, const char* const* argv);
+std::variant<BrokerOptions, io::Farewell> parse_options(int argc, const char* const* argv);
 
 // The path of an ipc endpoint's socket.
 std::string socket_path(const std::string& endpoint);

@@ -8,9 +8,9 @@
 #include <string>
 #include <variant>
 
+#include "common/io/exit_codes.h"
 #include "common/io/files.h"
 #include "common/messages/messages.h"
-#include "worker/exit_codes.h"
 #include "worker/options.h"
 
 namespace iw::worker {

@@ -7,10 +7,10 @@
 #include <exception>
 #include <utility>
 
+#include "common/io/exit_codes.h"
 #include "common/io/logging.h"
 #include "common/io/signals.h"
 #include "common/io/socket.h"
-#include "worker/exit_codes.h"
 #include "worker/identity.h"
 #include "worker/options.h"
 #include "worker/worker_server.h"
@@ -25,7 +25,7 @@ int refuse(const Refusal& refusal) {
     return refusal.exit_code;
 }
 
-int say_farewell(const Farewell& farewell) {
+int say_farewell(const io::Farewell& farewell) {
     std::fputs(farewell.output.c_str(), stdout);
     if (!farewell.error.empty()) std::fprintf(stderr, "iworker: %s\n", farewell.error.c_str());
     return farewell.exit_code;
@@ -44,8 +44,8 @@ int serve(const WorkerOptions& options, io::SignalFd& signals, WorkerServer::Rel
 }
 
 int run(int argc, const char* const* argv) {
-    const std::variant<WorkerOptions, Farewell> parsed = parse_options(argc, argv);
-    if (const auto* farewell = std::get_if<Farewell>(&parsed)) return say_farewell(*farewell);
+    const std::variant<WorkerOptions, io::Farewell> parsed = parse_options(argc, argv);
+    if (const auto* farewell = std::get_if<io::Farewell>(&parsed)) return say_farewell(*farewell);
     const WorkerOptions& options = *std::get_if<WorkerOptions>(&parsed);
     // Nobody else writes in workspaces; a user who hides more by a stricter umask keeps it.
     ::umask(::umask(0077) | 0022);
@@ -57,7 +57,7 @@ int run(int argc, const char* const* argv) {
     io::start_logging(
         {.program = "iworker", .level = options.log_level, .format = options.log_format});
     const auto reload = [argc, argv, level = options.log_level] {
-        const std::variant<WorkerOptions, Farewell> again = parse_options(argc, argv);
+        const std::variant<WorkerOptions, io::Farewell> again = parse_options(argc, argv);
         const auto* fresh = std::get_if<WorkerOptions>(&again);
         return fresh != nullptr ? fresh->log_level : level;
     };

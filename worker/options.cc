@@ -1,15 +1,12 @@
 #include "worker/options.h"
 
-#include <CLI/CLI.hpp>
 #include <utility>
 
 #include "common/base/text.h"
-#include "common/base/version.h"
 #include "common/io/config_file.h"
 #include "common/io/files.h"
 #include "common/io/socket.h"
 #include "common/workspace/workspace.h"
-#include "worker/exit_codes.h"
 
 namespace iw::worker {
 namespace {
@@ -18,23 +15,8 @@ constexpr std::uint32_t kSlotsDefault = 5;
 constexpr std::size_t kConfigFileMax = 1u << 20;
 constexpr long long kMiB = 1 << 20;
 
-struct Flags {
-    std::string config_file;
-    std::map<std::string, std::string> values;  // of configuration keys
-    bool check_only = false;
-};
-
-// A key, its flag and what it is for; one list for files, environment and command line.
-struct Setting {
-    io::ConfigKey key;
-    std::string flag;
-};
-
-Farewell wrong_config(const std::string& message) {
-    return Farewell{.exit_code = kExitConfig, .output = {}, .error = message};
-}
-
-std::vector<Setting> settings() {
+// One list for files, environment and command line.
+std::vector<io::ProgramSetting> settings() {
     using io::ConfigType;
     return {
         {{"worker.name", ConfigType::text, "", "name in the fleet; default <host>:<project>", 0, 0},
@@ -65,50 +47,6 @@ std::vector<Setting> settings() {
          "--log-level"},
         {{"worker.log_format", ConfigType::text, "text", "text or json", 0, 0}, "--log-format"},
     };
-}
-
-std::variant<Flags, Farewell> read_flags(int argc, const char* const* argv) {
-    CLI::App app("The worker of a project root: runs its sessions in tmux and reports to a broker.",
-                 "iworker");
-    Flags flags;
-    bool version = false;
-    const std::vector<Setting> all = settings();
-    std::map<std::string, std::string> given;
-    app.add_option("--config", flags.config_file,
-                   "configuration file, instead of the standard ones");
-    for (const Setting& setting : all) {
-        app.add_option(setting.flag, given[setting.key.name], setting.key.help);
-    }
-    app.add_flag("--check-config", flags.check_only, "check the configuration and end");
-    app.add_flag("--version", version, "print the version and end");
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::CallForHelp&) {
-        return Farewell{.exit_code = kExitOk, .output = app.help(), .error = {}};
-    } catch (const CLI::ParseError& wrong) {
-        const std::string what = printable(wrong.what(), true);
-        return Farewell{
-            .exit_code = kExitUsage, .output = {}, .error = what + "; see iworker --help"};
-    }
-    if (version) {
-        return Farewell{
-            .exit_code = kExitOk, .output = "iworker " + std::string(kVersion) + "\n", .error = {}};
-    }
-    for (const Setting& setting : all) {
-        if (app.count(setting.flag) > 0) flags.values[setting.key.name] = given[setting.key.name];
-    }
-    return flags;
-}
-
-std::optional<std::string> check_word(const io::Config& config, const std::string& key,
-                                      const std::vector<std::string>& words) {
-    const std::string value = config.text(key);
-    for (const std::string& word : words) {
-        if (value == word) return std::nullopt;
-    }
-    const std::string origin = config.values().at(key).origin;
-    return key + " (" + origin + ") is \"" + printable(value, true) + "\"; allowed are " +
-           join(words, ", ");
 }
 
 std::optional<std::string> read_labels(const std::string& text,
@@ -164,19 +102,13 @@ std::optional<std::string> read_paths(const io::Config& config, WorkerOptions& o
     return std::nullopt;
 }
 
-std::variant<WorkerOptions, Farewell> checked(const io::Config& config) {
-    if (const auto wrong =
-            check_word(config, "worker.log_level", {"debug", "info", "warn", "error"})) {
-        return wrong_config(*wrong);
-    }
-    if (const auto wrong = check_word(config, "worker.log_format", {"text", "json"})) {
-        return wrong_config(*wrong);
-    }
+std::variant<WorkerOptions, io::Farewell> checked(const io::Config& config) {
+    if (const auto wrong = io::check_logging(config, "worker")) return io::wrong_config(*wrong);
     WorkerOptions options;
-    if (const auto wrong = read_paths(config, options)) return wrong_config(*wrong);
-    if (const auto wrong = read_names(config, options)) return wrong_config(*wrong);
+    if (const auto wrong = read_paths(config, options)) return io::wrong_config(*wrong);
+    if (const auto wrong = read_names(config, options)) return io::wrong_config(*wrong);
     if (const auto wrong = read_labels(config.text("worker.labels"), options.labels))
-        return wrong_config(*wrong);
+        return io::wrong_config(*wrong);
     const long long slots = config.integer("worker.slots");
     if (slots > 0) options.slots = static_cast<std::uint32_t>(slots);
     options.log_bytes = static_cast<std::uint64_t>(config.integer("worker.log_bytes"));
@@ -188,24 +120,20 @@ std::variant<WorkerOptions, Farewell> checked(const io::Config& config) {
 
 }  // namespace
 
-std::variant<WorkerOptions, Farewell> parse_options(int argc, const char* const* argv) {
-    std::variant<Flags, Farewell> read = read_flags(argc, argv);
-    if (auto* farewell = std::get_if<Farewell>(&read)) return std::move(*farewell);
-    const Flags& flags = *std::get_if<Flags>(&read);
-
-    std::vector<io::ConfigKey> keys;
-    for (Setting& setting : settings())
-        keys.push_back(std::move(setting.key));
-    // A file named by hand stands alone, so that what it says does not depend on the machine.
-    const std::vector<std::string> files =
-        flags.config_file.empty() ? io::config_files("worker") : std::vector<std::string>{};
-    const Result<io::Config> config =
-        io::Config::load(std::move(keys), files, flags.config_file, flags.values);
-    if (!config.ok()) return wrong_config(config.error().message);
-
-    std::variant<WorkerOptions, Farewell> options = checked(*config);
-    if (!flags.check_only || std::holds_alternative<Farewell>(options)) return options;
-    return Farewell{.exit_code = kExitOk, .output = "configuration is fine\n", .error = {}};
+std::variant<WorkerOptions, io::Farewell> parse_options(int argc, const char* const* argv) {
+    auto read = io::read_program_options(
+        {.name = "iworker",
+         .about =
+             "The worker of a project root: runs its sessions in tmux and reports to a broker.",
+         .config_name = "worker",
+         .settings = settings(),
+         .orders = {}},
+        argc, argv);
+    if (auto* farewell = std::get_if<io::Farewell>(&read)) return std::move(*farewell);
+    const auto& given = *std::get_if<io::ProgramOptions>(&read);
+    std::variant<WorkerOptions, io::Farewell> options = checked(given.config);
+    if (!given.check_only || std::holds_alternative<io::Farewell>(options)) return options;
+    return io::config_is_fine();
 }
 
 std::uint32_t slots_of_project(const std::string& root) {

@@ -13,6 +13,7 @@
 #include "common/base/ids.h"
 #include "common/base/limits.h"
 #include "common/base/time.h"
+#include "common/io/program_options.h"
 
 namespace iw::worker {
 
@@ -31,15 +32,8 @@ struct WorkerOptions {
     std::string log_format;  // text, json
 };
 
-// There is nothing to run: --help, --version, --check-config, or something is wrong.
-struct Farewell {
-    int exit_code = 0;
-    std::string output;  // for stdout
-    std::string error;   // for stderr, one line
-};
-
 // Reads arguments, environment and files anew at each call (SIGHUP reads the log level again).
-std::variant<WorkerOptions, Farewell> parse_options(int argc, const char* const* argv);
+std::variant<WorkerOptions, io::Farewell> parse_options(int argc, const char* const* argv);
 
 // MAX_CONCURRENT_SESSIONS of <root>/scripts/ops/config.sh, where it is a plain number in range; 5
 // else.

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "common/io/event_loop.h"
+#include "common/io/exit_codes.h"
 #include "common/io/signals.h"
 #include "common/io/socket.h"
 #include "common/workspace/workspace.h"
@@ -18,7 +19,6 @@
 #include "worker/attempt_store/attempt_store.h"
 #include "worker/broker_link.h"
 #include "worker/core/worker_core.h"
-#include "worker/exit_codes.h"
 #include "worker/folder_watch.h"
 #include "worker/identity.h"
 #include "worker/local_sockets.h"
