@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "broker/session_lookup.h"
+#include "common/base/limits.h"
+#include "common/base/text.h"
 #include "common/base/version.h"
 #include "common/io/files.h"
 #include "common/io/logging.h"
@@ -86,11 +88,11 @@ void AdminRequests::accept_loss(const Requester& who, const ReleaseRequest& requ
             who.to, refuse(ErrorCode::conflict,
                            "the broker is not read-only: no loss is there to be accepted"));
     }
-    BeginEpochEvent event{
-        .caller = caller_of(who),
-        .epoch = io::random_hex(kEpochBytes),
-        .reason = request.reason.empty() ? parts_.read_only.why() : request.reason,
-        .principal = who.principal};
+    const std::string why = request.reason.empty() ? parts_.read_only.evidence() : request.reason;
+    BeginEpochEvent event{.caller = caller_of(who),
+                          .epoch = io::random_hex(kEpochBytes),
+                          .reason = short_line("a loss was accepted: " + why, limits::kReasonMax),
+                          .principal = who.principal};
     parts_.turn.step_regardless(parts_.core, who, std::move(event), {});
 }
 

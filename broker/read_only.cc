@@ -35,6 +35,10 @@ Result<ReadOnly> ReadOnly::load(const std::string& data_dir, const std::string& 
     return state;
 }
 
+std::string ReadOnly::evidence() const {
+    return why_.substr(0, why_.find(kNextStep));
+}
+
 Status ReadOnly::enter(const std::string& epoch, std::string why) {
     why_ = std::move(why);
     return io::write_file(file_, epoch + "\n" + why_ + "\n", 0600, io::Sync::file_and_folder);

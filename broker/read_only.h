@@ -21,6 +21,8 @@ class ReadOnly {
     bool is_on() const { return !why_.empty(); }
     // Evidence and next step, one sentence; empty when off.
     const std::string& why() const { return why_; }
+    // Without the next step.
+    std::string evidence() const;
 
     // Turns it on, whether the mark can be written or not: an error only means that a restart would
     // have to find out again.
