@@ -84,6 +84,8 @@ class DurableState {
     }
     // Recovery is over: ids of seconds that have been used are used up.
     void finish_recovery() { ids_.skip_past(ids_.second()); }
+    // Others have ids of this second that no record here tells of: new ones are of later ones.
+    void skip_ids(WallTime second) { ids_.skip_past(second); }
     // Aborts on a broken assumption.
     void check() const;
 

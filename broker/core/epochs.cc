@@ -16,6 +16,20 @@ namespace {
 // A worker that lists more attempts that nobody knows is not remembered in full.
 constexpr std::size_t kUnknownMax = 10'000;
 constexpr std::size_t kNamesShown = 10;
+constexpr std::uint32_t kGenerationMax = 4'000'000'000;
+constexpr std::uint32_t kLeapMax = 1'000'000;
+// A clock is rarely set back by more.
+constexpr Duration kIdAheadMax{7LL * 24 * 3600 * 1000};
+
+// From 1 to kLeapMax, and another one for nearly every epoch (FNV-1a).
+std::uint32_t leap_of(const std::string& epoch) {
+    std::uint32_t hash = 2'166'136'261u;
+    for (const char byte : epoch) {
+        hash ^= static_cast<std::uint8_t>(byte);
+        hash *= 16'777'619u;
+    }
+    return 1 + hash % kLeapMax;
+}
 
 }  // namespace
 
@@ -52,10 +66,11 @@ void BrokerCore::State::on(BeginEpochEvent event) {
 // ---- What workers had
 // ----------------------------------------------------------------------------------------
 
-// Also of a worker that comes only after the release: the epoch that it was last in tells.
+// Also of a worker that comes only after the release: the epoch that it was last in tells. A store
+// that was never restored has nothing to learn from one that comes from another broker.
 void BrokerCore::State::begin_listing(const WorkerHello& hello, Presence& presence) {
     const bool is_of_other_epoch =
-        hello.seen && !durable_.epoch().empty() && hello.seen->epoch != durable_.epoch();
+        hello.seen && durable_.generation() > 1 && hello.seen->epoch != durable_.epoch();
     if (durable_.restored() || is_of_other_epoch) presence.is_listing = true;
     if (!presence.is_listing) return;
     presence.listed.clear();
@@ -67,11 +82,15 @@ void BrokerCore::State::merge(const Worker& worker, Presence& presence,
                               const std::vector<AttemptState>& attempts) {
     if (!presence.is_listing) return;
     for (const AttemptState& attempt : attempts) {
+        raise_generation_above(attempt.fence);
         Session* session = durable_.session(attempt.session);
         if (session == nullptr) {
             // A session from after the backup, if its id is newer than all that the store had.
             const std::optional<WallTime> second = second_of(attempt.session);
             const bool is_newer = second && *second > store_second_;
+            // No new session may get the id of one that this store has forgotten. Of one that
+            // claims to be from far ahead nothing is believed.
+            if (is_newer && *second < time_.wall + kIdAheadMax) durable_.skip_ids(*second);
             if (is_newer && presence.unknown.size() < kUnknownMax) {
                 presence.unknown.insert({.session = attempt.session, .fence = attempt.fence});
             }
@@ -91,6 +110,27 @@ void BrokerCore::State::merge(const Worker& worker, Presence& presence,
         if (attempt.phase == AttemptPhase::accepted) continue;
         presence.owed[session->ordinal] = attempt.phase;
     }
+}
+
+// A backup from before an earlier restore makes the generation of that restore a second time. Until
+// the release nothing has been given out in it, so it can still be left to those who had it.
+void BrokerCore::State::raise_generation_above(Fence fence) {
+    const std::uint32_t generation = durable_.generation();
+    if (!durable_.restored() || fence.generation < generation) return;
+    // Nobody gets there honestly, and there would be no room left above it.
+    if (fence.generation >= kGenerationMax) return;
+    raise_generation(fence.generation + 1, "a worker knows the one before");
+}
+
+void BrokerCore::State::raise_generation(std::uint32_t generation, const std::string& why) {
+    IW_CHECK(durable_.restored().has_value());
+    transition("fleet", "generation " + std::to_string(durable_.generation()),
+               "generation " + std::to_string(generation), why);
+    emit(EpochBegun{.epoch = durable_.epoch(),
+                    .generation = generation,
+                    .hold = true,
+                    .reason = *durable_.restored(),
+                    .principal = "broker"});
 }
 
 // At the session's own fence only one that is still alive, of a session that waits: that attempt
@@ -185,10 +225,13 @@ void BrokerCore::State::on(ReleaseEvent event) {
         return refuse(caller, ErrorCode::conflict,
                       "nothing is held back by a restore; pauses are lifted by `ictl resume`");
     }
-    if (!event.force) {
-        if (std::optional<Error> error = release_refusal()) {
-            return refuse(caller, error->code, std::move(error->message));
-        }
+    std::optional<Error> error = release_refusal();
+    if (error && !event.force) return refuse(caller, error->code, std::move(error->message));
+    // Who was not asked may have had the next generation already, from a restore of the same
+    // backup: a leap that only this epoch makes keeps its fences apart from those.
+    const std::uint32_t generation = durable_.generation();
+    if (error && generation < kGenerationMax) {
+        raise_generation(generation + leap_of(durable_.epoch()), "released by force");
     }
     transition("fleet", "restored", "released", event.reason);
     emit(RestoreReleased{.principal = caller.principal, .reason = event.reason});

@@ -13,6 +13,7 @@ namespace iw::broker {
 
 namespace {
 
+constexpr std::size_t kHoldsMax = 1000;
 constexpr Duration kLastsMax{10LL * 366 * 24 * 3600 * 1000};
 
 Error bad(std::string message) {
@@ -68,6 +69,10 @@ void BrokerCore::State::on(HoldEvent event) {
     }
     std::optional<Error> error = form_refusal(request);
     if (!error && request.scope == HoldScope::worker) error = unknown_worker(request.name);
+    if (!error && request.on && durable_.holds().size() >= kHoldsMax) {
+        error = make_error(ErrorCode::conflict,
+                           "there are 1000 pauses and drains already; lift one with `ictl resume`");
+    }
     if (error) return refuse(caller, error->code, std::move(error->message));
     HoldReply answer;
     answer.changed = change_hold(request, caller.principal);

@@ -145,7 +145,8 @@ std::optional<Timestamp> BrokerCore::State::next_deadline() const {
     const auto at = [&next](std::optional<Timestamp> deadline) {
         if (deadline && (!next || *deadline < *next)) next = deadline;
     };
-    const bool is_unfinished = !cascades_.empty() || !unfinished_closes_.empty();
+    const bool is_unfinished = !cascades_.empty() || !unfinished_closes_.empty() ||
+                               (!returned_.empty() && !durable_.restored());
     if (is_unfinished || (ready_.is_any_touched() && !durable_.restored())) at(time_.steady);
     at(due_.earliest());
     if (may_give_up()) at(expiry_.earliest());

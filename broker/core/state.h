@@ -184,6 +184,8 @@ class BrokerCore::State {
     void begin_listing(const WorkerHello& hello, Presence& presence);
     // From a worker that lists: takes over the attempts that this state knows less of.
     void merge(const Worker& worker, Presence& presence, const std::vector<AttemptState>& attempts);
+    void raise_generation_above(Fence fence);
+    void raise_generation(std::uint32_t generation, const std::string& why);
     bool is_to_be_adopted(const Session& session, const Worker& worker,
                           const AttemptState& attempt) const;
     void end_listing(const Worker& worker, Presence& presence);

@@ -428,7 +428,7 @@ class World {
                                          .epoch = "epoch-" + std::to_string(++last_epoch_),
                                          .reason = "restored",
                                          .principal = "uid:0"}));
-        backup_.reset();
+        if (random_.below(2) == 0) backup_.reset();
     }
 
     void release(bool force) {
