@@ -41,6 +41,21 @@ std::string restored_text(const FleetReply& fleet) {
     return text + line("", "nothing is assigned until `ictl resume --after-restore`");
 }
 
+std::string unknown_text(const std::vector<WorkerView>& workers) {
+    constexpr std::size_t kShown = 20;
+    std::string text;
+    std::size_t count = 0;
+    for (const WorkerView& worker : workers) {
+        for (const AttemptRef& attempt : worker.unknown) {
+            if (++count > kShown) continue;
+            text += line("Unknown", attempt_words(attempt) + ", at " + worker.name.str());
+        }
+    }
+    if (count <= kShown) return text;
+    const std::string more = std::to_string(count - kShown);
+    return text + line("", "and " + more + " more: `ictl workers` lists them");
+}
+
 }  // namespace
 
 std::string hold_target(HoldScope scope, const std::string& name) {
@@ -74,10 +89,7 @@ std::string fleet_text(const FleetReply& fleet, const std::vector<WorkerView>& w
                                  std::to_string(fleet.running) + " running, " +
                                  std::to_string(fleet.closing) + " writing their last files");
     text += line("Workers", worker_counts(workers));
-    for (const WorkerView& worker : workers) {
-        for (const AttemptRef& attempt : worker.unknown)
-            text += line("Unknown", attempt_words(attempt) + ", at " + worker.name.str());
-    }
+    text += unknown_text(workers);
     for (const HoldView& hold : fleet.holds)
         text += line(hold.scope == HoldScope::worker ? "Drain" : "Pause", hold_line(hold));
     text += line("Backup", backup_words(fleet, now));
