@@ -6,11 +6,13 @@ const std::string_view kExitCodesHelp =
     R"(Exit codes of ictl
 
     0  done; wait: completed
-    1  a precondition does not hold (no result, another host, no terminal); wait: failed
+    1  a precondition does not hold (no result, another host, no terminal); wait: failed;
+       fence-check: this attempt does not count
     2  execution failure; kill: not confirmed yet; wait: killed
     3  wait: lost or expired
     4  no such session
    64  wrong arguments or configuration
+   65  restore: the backup is damaged, or none
    66  the prompt file is missing, unreadable, empty, too long or not text
    69  no broker answers
    75  not now (the broker is behind, short of disk or read-only), or the outcome is unknown: repeat

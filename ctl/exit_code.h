@@ -16,6 +16,7 @@ inline constexpr int kExitFault = 2;         // execution failure; kill: not con
 inline constexpr int kExitLost = 3;          // wait: lost or expired
 inline constexpr int kExitUnknownId = 4;     // no such session
 inline constexpr int kExitUsage = 64;        // wrong arguments or configuration
+inline constexpr int kExitData = 65;         // restore: the backup is damaged, or none
 inline constexpr int kExitNoInput = 66;      // the prompt file cannot be used
 inline constexpr int kExitUnavailable = 69;  // no broker answers
 inline constexpr int kExitTryAgain = 75;     // not now, or the outcome is unknown

@@ -53,14 +53,13 @@ Result<std::vector<std::string>> broker_command(Context& context, const Options&
 
 int report(const Terminal& terminal, const Options& options, const io::CommandResult& result) {
     constexpr int kBusy = 75;
-    constexpr int kBrokerData = 65;
     const std::string errors(trim(result.errors));
     if (result.exit_code == kBusy) {
         return terminal.fail(kExitFailure, "a broker is running: end it first (`ictl down`); " +
                                                printable(errors, true));
     }
     if (result.exit_code != kExitOk) {
-        return terminal.fail(result.exit_code == kBrokerData ? kBrokerData : kExitFailure,
+        return terminal.fail(result.exit_code == kExitData ? kExitData : kExitFailure,
                              printable(errors, true));
     }
     if (options.json) {

@@ -486,6 +486,9 @@ TEST(BrokerStorage, SubmissionsAreRefusedBelowTheReserve) {
     EXPECT_EQ(refused.error().code, ErrorCode::storage_low);
     EXPECT_GT(peer.refusal().retry, Duration(0));
     EXPECT_TRUE(peer.call<ListReply>(ListRequest{}).ok());
+    const auto fleet = peer.call<FleetReply>(FleetRequest{});
+    ASSERT_TRUE(fleet.ok()) << fleet.error().message;
+    EXPECT_TRUE(fleet->storage_low);
 }
 
 // ---- Ending ------------------------------------------------------------------------------------
