@@ -104,6 +104,7 @@ void BrokerCore::State::started(Now time) {
     time_ = time;
     run_offset_ = time.wall.time_since_epoch() - time.steady.time_since_epoch();
     durable_.finish_recovery();
+    skip_past_ids();
     for (const auto& [name, worker] : durable_.workers())
         presence_[name].heard_at = time.steady;
     begin_holds();

@@ -43,6 +43,12 @@ void BrokerCore::State::await_workers() {
     }
 }
 
+// What was forgotten may have had ids up to this very second: a session of today with one of them
+// would be taken for the one that a worker still remembers.
+void BrokerCore::State::skip_past_ids() {
+    if (durable_.generation() > 1) durable_.skip_ids(time_.wall);
+}
+
 void BrokerCore::State::on(BeginEpochEvent event) {
     if (event.caller && event.caller->inside) {
         return refuse(*event.caller, ErrorCode::forbidden,
@@ -56,6 +62,7 @@ void BrokerCore::State::on(BeginEpochEvent event) {
                     .hold = true,
                     .reason = std::move(event.reason),
                     .principal = std::move(event.principal)});
+    skip_past_ids();
     await_workers();
     if (!event.caller) return;
     reply(

@@ -74,6 +74,12 @@ void IdMaker::note(const SessionId& id, const AgentName& agent) {
     number_hint_[agent] = number_of(id, agent) + 1;
 }
 
+void IdMaker::restore(WallTime second) {
+    IW_CHECK(used_.empty());
+    second_ = floor_second(second);
+    skip_past(second);
+}
+
 void IdMaker::skip_past(WallTime second) {
     earliest_ = std::max(earliest_, floor_second(second) + std::chrono::seconds(1));
 }

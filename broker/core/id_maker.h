@@ -25,6 +25,8 @@ class IdMaker {
 
     // The id is taken by a session of `agent`. Ids are noted in the order in which they were made.
     void note(const SessionId& id, const AgentName& agent);
+    // Recovery: ids up to this second have been noted by a process that is gone.
+    void restore(WallTime second);
     // Ids of this second and of all before it may be taken without having been noted one by one:
     // the next id is of a later one.
     void skip_past(WallTime second);

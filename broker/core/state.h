@@ -180,6 +180,8 @@ class BrokerCore::State {
     // ---- Epochs
     // Nobody has been heard yet, and everybody's closed attempts are missing.
     void await_workers();
+    // New ids are of seconds that the forgotten past cannot have reached.
+    void skip_past_ids();
     // At a hello: whether the worker has to list what it closed.
     void begin_listing(const WorkerHello& hello, Presence& presence);
     // From a worker that lists: takes over the attempts that this state knows less of.

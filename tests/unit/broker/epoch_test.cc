@@ -18,9 +18,10 @@ using testing::seconds;
 struct Scene : CoreDriver {
     Scene() { hello(worker("w"), 7); }
     void backup() { kept = journal.size(); }
-    Actions restore() {
+    Actions restore() { return restore(seconds(100)); }
+    Actions restore(Duration after) {
         journal.resize(kept);
-        advance(seconds(100));
+        advance(after);
         core = replayed();
         return begin();
     }
@@ -114,6 +115,39 @@ TEST(Epoch, AnAcceptedAttemptThatIsDroppedIsSentAgainAfterTheRelease) {
     scene.release(false);
     EXPECT_EQ(CoreDriver::assigned(scene.heartbeat("w", 8, {})), std::vector<SessionId>{id});
     EXPECT_EQ(scene.fence(id), (Fence{1, 1}));
+}
+
+// A restore within the second of the last submission: the worker has run that id already, and its
+// attempt must not be taken for the new session's.
+TEST(Epoch, ASubmissionInTheSecondOfAForgottenOneGetsAnotherId) {
+    Scene scene;
+    scene.backup();
+    const SessionId forgotten = scene.submitted("a");
+    scene.restore(Duration(1));
+    const SessionId fresh = scene.submitted("a");
+    EXPECT_NE(fresh, forgotten);
+    scene.comes("w", 8, {running(forgotten, {1, 1})});
+    EXPECT_EQ(scene.shown(fresh), "CREATED/paused");
+    // Nor does a broker that is started once more in that second give it out.
+    scene.core = scene.replayed();
+    EXPECT_NE(scene.submitted("a"), forgotten);
+}
+
+// What the database tells counts like what the journal tells.
+TEST(Epoch, WhatIsKnownAndOverIsNoNewsToAStoreThatWasLoaded) {
+    Scene scene;
+    const SessionId known = scene.submitted("a");
+    scene.complete(known, {1, 1});
+    LiveState loaded;
+    loaded.seq = scene.journal.back().seq;
+    loaded.id_second = wall_from_ms(testing::kStartMs);
+    scene.core = BrokerCore(CoreConfig{}, 1);
+    scene.core.restore(loaded);
+    scene.core.started(scene.time);
+    scene.begin();
+    scene.comes("w", 8, {});
+    scene.lists("w", 8, {}, {closed(known, {1, 1})});
+    EXPECT_TRUE(scene.core.workers(scene.time).workers.at(0).unknown.empty());
 }
 
 TEST(Epoch, WorkersAreAskedForWhatTheyClosedUntilThatIsComplete) {
