@@ -53,7 +53,8 @@ constexpr const char* kCreate =
     "project, origin_host, origin_root, agent_in_project, queue_anyway, priority, delay, expires, "
     "timeout, disk_limit, on_lost, parent, retry_of, wanted_host, require, tags, key, status, "
     "detail, metadata, retry, dependencies, keep_children, parent_generation, parent_attempt, "
-    "ancestors) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+    "ancestors, is_plain) "
+    "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 constexpr const char* kAssign =
     "UPDATE sessions SET revision = ?, status = ?, detail = ?, generation = ?, attempt = ?, "
     "assigned = 1, worker = ?, host = ?, started_at = NULL, worker_state_id = "
@@ -173,6 +174,17 @@ std::string by_whom(const Principal& principal, const std::string& reason,
     return text;
 }
 
+// Whether it says nothing but what the columns of a plain session hold (rows.h).
+bool is_plain(const SessionCreated& created) {
+    const Submission& s = created.submission;
+    const bool has_times = created.not_before || created.expires_at || s.expires ||
+                           s.delay != Duration(0) || s.disk_limit;
+    const bool has_family = created.parent_fence || !created.ancestors.empty() ||
+                            !s.parent.empty() || !s.retry_of.empty() || s.keep_children;
+    const bool has_wishes = s.retry || !s.after.empty() || !s.host.empty() || !s.require.empty();
+    return !has_times && !has_family && !has_wishes && s.tags.empty() && s.metadata.empty();
+}
+
 std::string_view word_of(const HoldChanged& changed) {
     if (changed.scope == HoldScope::worker) return changed.on ? "drained" : "undrained";
     return changed.on ? "paused" : "resumed";
@@ -275,7 +287,7 @@ Status Step::on(const SessionCreated& created) {
         s.parent, s.retry_of, s.host, pack_map(s.require), pack_list(s.tags), s.key,
         change_.shown.status, change_.shown.detail, s.metadata, pack_retry(s.retry),
         pack_dependencies(s.after), s.keep_children, parent_generation, parent_attempt,
-        pack_ids(created.ancestors));
+        pack_ids(created.ancestors), is_plain(created));
     if (!done) return done;
     done = sql_.add_prompt.run(record_.seq, s.prompt, content_digest(s.prompt));
     if (!done) return done;

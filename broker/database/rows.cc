@@ -107,21 +107,18 @@ const char* const kSessionColumns =
     "s.outcome_kill_reason, s.exit_code, s.ended_started_at, s.completed_at, s.ended_workspace, "
     "s.result_status, s.result_size, s.result_sha256, s.result_inline, s.evidence";
 
-const char* const kWaitingColumns =
-    "s.number, s.id, s.principal, s.created_at, s.not_before, s.expires_at, s.revision, "
-    "s.agent, s.project, s.origin_host, s.origin_root, s.agent_in_project, s.queue_anyway, "
-    "s.priority, s.delay, s.expires, s.timeout, s.disk_limit, s.on_lost, s.parent, s.retry_of, "
-    "s.wanted_host, s.require, s.tags, s.key, s.metadata, "
-    "s.attempts_used, s.retry_at, s.failed_by_itself, s.retry, s.dependencies, s.keep_children, "
-    "s.ancestors, s.parent_generation, s.parent_attempt";
+const char* const kPlainColumns =
+    "s.number, s.id, s.principal, s.created_at, s.revision, s.agent, s.project, s.origin_host, "
+    "s.origin_root, s.agent_in_project, s.queue_anyway, s.priority, s.timeout, s.on_lost, s.key";
 
-LiveSession read_waiting(const sqlite::Statement& row) {
+LiveSession read_plain(const sqlite::Statement& row) {
     LiveSession session;
-    sqlite::RowReader reader(row, 1);
-    reader.take_all(session.id, session.principal, session.created_at, session.not_before,
-                    session.expires_at, session.revision);
-    read_submission(reader, session.submission);
-    read_relations(reader, session);
+    Submission& submission = session.submission;
+    sqlite::RowReader(row, 1).take_all(
+        session.id, session.principal, session.created_at, session.revision, submission.agent,
+        submission.project, submission.origin.host, submission.origin.root,
+        submission.agent_in_project, submission.queue_anyway, submission.priority,
+        submission.timeout, submission.on_lost, submission.key);
     return session;
 }
 

@@ -26,9 +26,10 @@ struct SessionRow {
 // The columns that read_session reads, of the table `sessions` under the name `s`.
 extern const char* const kSessionColumns;
 SessionRow read_session(const sqlite::Statement& row, int first_column);
-// The columns of a session that waits and has never been handed out, and the session they make.
-extern const char* const kWaitingColumns;
-LiveSession read_waiting(const sqlite::Statement& row);
+// The columns of a session of which nothing else is to be said (`is_plain`, and never handed out),
+// and the session they make.
+extern const char* const kPlainColumns;
+LiveSession read_plain(const sqlite::Statement& row);
 // What outsiders see: the outcome stays hidden until the session is closed.
 SessionView make_view(const SessionRow& row);
 

@@ -197,8 +197,9 @@ ALTER TABLE sessions ADD COLUMN keep_children INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE sessions ADD COLUMN parent_generation INTEGER;
 ALTER TABLE sessions ADD COLUMN parent_attempt INTEGER;
 ALTER TABLE sessions ADD COLUMN ancestors TEXT NOT NULL DEFAULT '';
-CREATE INDEX sessions_begun ON sessions(number) WHERE closed_at IS NULL
-  AND (attempt > 0 OR outcome IS NOT NULL OR kill_cause IS NOT NULL);
+ALTER TABLE sessions ADD COLUMN is_plain INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX sessions_notable ON sessions(number) WHERE closed_at IS NULL
+  AND (is_plain = 0 OR attempt > 0 OR outcome IS NOT NULL OR kill_cause IS NOT NULL);
 ALTER TABLE prompts ADD COLUMN digest INTEGER;
 ALTER TABLE results ADD COLUMN digest INTEGER;
 ALTER TABLE attempts ADD COLUMN exit_code INTEGER;
