@@ -4,9 +4,9 @@
 #include <utility>
 
 #include "common/base/text.h"
+#include "common/io/disk_usage.h"
 #include "common/io/files.h"
 #include "common/io/logging.h"
-#include "worker/disk_usage.h"
 
 namespace iw::worker {
 namespace {
@@ -218,7 +218,7 @@ JudgedEvent SessionRunner::judge(const Judge& action) {
 }
 
 DiskEvent SessionRunner::measure(const AttemptRef& attempt) const {
-    return {attempt, disk_usage(parts_.project.workspace(attempt.session))};
+    return {attempt, io::disk_usage(parts_.project.workspace(attempt.session))};
 }
 
 // ---- Files -------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 
 #include "common/base/text.h"
 #include "common/io/files.h"
+#include "common/workspace/archive.h"
 #include "common/workspace/state_file.h"
 #include "common/workspace/workspace.h"
 
@@ -103,7 +104,7 @@ Status append_once(const std::string& folder, const std::string& lines, const st
 bool is_archived_final(const ProjectPaths& project, const SessionView& session) {
     if (session.status == SessionStatus::running) return false;
     const std::string folder = project.archived(session.id);
-    if (!io::exists(folder)) return false;
+    if (!io::exists(folder)) return is_compressed(project, session.id);
     const Result<std::string> text = io::read_file(state_path(folder), kStateMax);
     if (!text) return true;
     const Result<SessionView> view = view_from_state(*text);
@@ -220,6 +221,8 @@ Result<std::string> read_state(const ProjectPaths& project, const SessionId& id)
     if (standing.ok()) return standing;
     Result<std::string> archived = io::read_file(state_path(project.archived(id)), kStateMax);
     if (archived.ok()) return archived;
+    Result<std::string> compressed = read_compressed(project, id, "state.json", kStateMax);
+    if (compressed.ok()) return compressed;
     return standing;
 }
 

@@ -83,7 +83,7 @@ Status write_end(const ProjectPaths& project, const SessionView& outcome, Sessio
 Status write_returned(const ProjectPaths& project, const SessionView& session, SessionStatus before,
                       WallTime now);
 
-// state.json as it stands in sessions/ or the archive (folder or, not unpacked, nothing for a tar).
+// state.json as it stands in sessions/ or the archive (folder or `<id>.tar.gz`).
 Result<std::string> read_state(const ProjectPaths& project, const SessionId& id);
 // A view made from a state.json, for sessions that no broker knows any more.
 Result<SessionView> view_from_state(std::string_view json);

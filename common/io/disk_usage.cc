@@ -1,4 +1,4 @@
-#include "worker/disk_usage.h"
+#include "common/io/disk_usage.h"
 
 #include <sys/stat.h>
 
@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <system_error>
 
-namespace iw::worker {
+namespace iw::io {
 
 std::uint64_t disk_usage(const std::string& folder) {
     namespace fs = std::filesystem;
@@ -26,4 +26,4 @@ std::uint64_t disk_usage(const std::string& folder) {
     return total;
 }
 
-}  // namespace iw::worker
+}  // namespace iw::io

@@ -3,11 +3,11 @@
 #include <cstdint>
 #include <string>
 
-namespace iw::worker {
+namespace iw::io {
 
 // Bytes of all regular files below `folder` (of a workspace so with attempts/: the limit is of the
 // session, however many attempts it takes), links not followed; what cannot be read, or vanishes
 // meanwhile, counts as nothing.
 std::uint64_t disk_usage(const std::string& folder);
 
-}  // namespace iw::worker
+}  // namespace iw::io
