@@ -23,6 +23,8 @@ class Sha256 {
   public:
     Sha256();
     ~Sha256();
+    Sha256(Sha256&&) noexcept;
+    Sha256& operator=(Sha256&&) noexcept;
     void add(std::string_view bytes);
     std::string finish_hex();  // once; nothing may be added afterwards
 

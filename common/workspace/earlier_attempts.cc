@@ -3,62 +3,26 @@
 // goes on where it stopped, and somebody who moves the workspace away at that moment takes whole
 // files with them.
 
-#include <dirent.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <memory>
 
 #include "common/io/files.h"
+#include "common/workspace/deliverables.h"
+#include "common/workspace/folders.h"
 #include "common/workspace/workspace.h"
 
 namespace iw::workspace {
 namespace {
 
-constexpr mode_t kFolderMode = 0755;
-constexpr int kTriesMax = 3;
 // Names of the same file that stand side by side; more are given random names.
 constexpr int kCopiesMax = 100;
 constexpr std::array<std::string_view, 4> kStay = {"prompt.md", "state.json", "session.log",
                                                    "attempts"};
-
-// Links are not followed: the workspace is the agent's too, and may lead anywhere.
-io::UniqueFd open_folder(int parent, const std::string& name) {
-    return io::UniqueFd(
-        ::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-}
-
-// 0, or what errno says; EEXIST when `to` exists. A file system that cannot promise that is asked
-// first.
-int rename_new(int from, const std::string& name, int to, const std::string& new_name) {
-    if (::renameat2(from, name.c_str(), to, new_name.c_str(), RENAME_NOREPLACE) == 0) return 0;
-    if (errno != EINVAL && errno != ENOSYS) return errno;
-    struct stat info {};
-    if (::fstatat(to, new_name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0) return EEXIST;
-    return ::renameat(from, name.c_str(), to, new_name.c_str()) == 0 ? 0 : errno;
-}
-
-void move_aside(int folder, const std::string& name) {
-    static_cast<void>(rename_new(folder, name, folder, name + ".odd-" + io::random_hex(4)));
-}
-
-// The folder of that name, made when it is missing; whatever else stands there goes aside.
-Result<io::UniqueFd> make_folder(int parent, const std::string& name, const std::string& path) {
-    for (int tries = 0; tries < kTriesMax; ++tries) {
-        const bool made = ::mkdirat(parent, name.c_str(), kFolderMode) == 0;
-        if (!made && errno != EEXIST) return io::system_error("cannot create", path);
-        io::UniqueFd folder = open_folder(parent, name);
-        if (folder.valid()) return folder;
-        if (errno != ENOTDIR && errno != ELOOP) return io::system_error("cannot open", path);
-        move_aside(parent, name);
-    }
-    return io::system_error("cannot create", path);
-}
 
 // A name that is taken already is of an earlier try, or the agent's own: neither is overwritten.
 int move_beside(int from, const std::string& name, int to) {
@@ -86,25 +50,12 @@ int move_entry(int from, const std::string& name, int to) {
 
 // What has to move, sorted; nothing when the folder cannot be read.
 std::vector<std::string> entries_to_move(int folder) {
-    std::vector<std::string> names;
-    const io::UniqueFd own(::openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!own.valid()) return names;
-    const std::unique_ptr<DIR, int (*)(DIR*)> list(::fdopendir(::dup(own.get())), &::closedir);
-    if (list == nullptr) return names;
-    while (const dirent* entry = ::readdir(list.get())) {
-        const std::string name = entry->d_name;
-        if (name == "." || name == "..") continue;
-        if (std::ranges::find(kStay, name) == kStay.end()) names.push_back(name);
-    }
-    std::ranges::sort(names);
+    std::vector<std::string> names = names_in(folder).value_or(std::vector<std::string>());
+    std::erase_if(names, [](const std::string& name) {
+        const bool ours = std::ranges::find(kStay, name) != kStay.end();
+        return ours || name.starts_with(kIncomingPrefix);
+    });
     return names;
-}
-
-bool stands_at(const io::UniqueFd& folder, const std::string& path) {
-    struct stat held {};
-    struct stat there {};
-    return ::fstat(folder.get(), &held) == 0 && ::lstat(path.c_str(), &there) == 0 &&
-           held.st_dev == there.st_dev && held.st_ino == there.st_ino;
 }
 
 Status move_entries(const io::UniqueFd& workspace, const std::vector<std::string>& names,
