@@ -68,7 +68,7 @@ void DurableState::restore(const LiveState& state) {
     head_ = state.seq;
     generation_ = state.generation;
     IW_CHECK(generation_ >= 1);
-    ids_.restore(state.id_second);
+    ids_.restore(state.id_second, state.newest_ids);
     // Workers first: the sessions name them.
     for (const WorkerRegistered& registered : state.workers) {
         workers_[registered.name].registration = registered;

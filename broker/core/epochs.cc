@@ -34,7 +34,7 @@ std::uint32_t leap_of(const std::string& epoch) {
 }  // namespace
 
 void BrokerCore::State::await_workers() {
-    store_second_ = durable_.ids().second();
+    store_ids_ = durable_.ids();
     for (auto& [name, presence] : presence_) {
         presence.is_unheard = true;
         presence.is_listing = true;
@@ -92,13 +92,13 @@ void BrokerCore::State::merge(const Worker& worker, Presence& presence,
         raise_generation_above(attempt.fence);
         Session* session = durable_.session(attempt.session);
         if (session == nullptr) {
-            // A session from after the backup, if its id is newer than all that the store had.
+            // A session from after the backup, if its id is newer than those that the store had.
+            const bool is_unknown = store_ids_.is_unknown(attempt.session);
             const std::optional<WallTime> second = second_of(attempt.session);
-            const bool is_newer = second && *second > store_second_;
             // No new session may get the id of one that this store has forgotten. Of one that
             // claims to be from far ahead nothing is believed.
-            if (is_newer && *second < time_.wall + kIdAheadMax) durable_.skip_ids(*second);
-            if (is_newer && presence.unknown.size() < kUnknownMax) {
+            if (is_unknown && *second < time_.wall + kIdAheadMax) durable_.skip_ids(*second);
+            if (is_unknown && presence.unknown.size() < kUnknownMax) {
                 presence.unknown.insert({.session = attempt.session, .fence = attempt.fence});
             }
             continue;

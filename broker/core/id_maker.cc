@@ -74,10 +74,17 @@ void IdMaker::note(const SessionId& id, const AgentName& agent) {
     number_hint_[agent] = number_of(id, agent) + 1;
 }
 
-void IdMaker::restore(WallTime second) {
+void IdMaker::restore(WallTime second, const std::vector<SessionId>& ids) {
     IW_CHECK(used_.empty());
     second_ = floor_second(second);
+    used_.insert(ids.begin(), ids.end());
     skip_past(second);
+}
+
+bool IdMaker::is_unknown(const SessionId& id) const {
+    const std::optional<WallTime> second = second_of(id);
+    if (!second) return false;
+    return *second > second_ || (*second == second_ && !used_.contains(id));
 }
 
 void IdMaker::skip_past(WallTime second) {

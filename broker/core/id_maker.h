@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "common/base/ids.h"
 #include "common/base/time.h"
@@ -25,8 +26,11 @@ class IdMaker {
 
     // The id is taken by a session of `agent`. Ids are noted in the order in which they were made.
     void note(const SessionId& id, const AgentName& agent);
-    // Recovery: ids up to this second have been noted by a process that is gone.
-    void restore(WallTime second);
+    // Recovery: ids up to this second, and `ids` of it, were noted by a process that is gone.
+    void restore(WallTime second, const std::vector<SessionId>& ids);
+    // No id noted so far is as new as this one, or it is of the newest second and has not been
+    // noted: a session of which no record tells.
+    bool is_unknown(const SessionId& id) const;
     // Ids of this second and of all before it may be taken without having been noted one by one:
     // the next id is of a later one.
     void skip_past(WallTime second);

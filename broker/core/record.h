@@ -251,6 +251,7 @@ struct LiveState {
     std::string epoch;
     std::uint32_t generation = 1;
     WallTime id_second;                 // newest second used in an id
+    std::vector<SessionId> newest_ids;  // all that were made in it, of sessions long over, too
     std::vector<LiveSession> sessions;  // in order of creation
     std::vector<WorkerRegistered> workers;
     // As last noted, by WorkerNoted; "up" where none is stated.

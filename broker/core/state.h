@@ -15,6 +15,7 @@
 #include "broker/core/broker_core.h"
 #include "broker/core/dependencies.h"
 #include "broker/core/durable_state.h"
+#include "broker/core/id_maker.h"
 #include "broker/core/presence.h"
 #include "broker/core/ready_queue.h"
 #include "broker/core/session_timers.h"
@@ -395,7 +396,7 @@ class BrokerCore::State {
     std::deque<Cascade> cascades_;
     std::size_t killed_in_turn_ = 0;
     std::map<DurableState::HoldKey, Timestamp> hold_ends_;
-    WallTime store_second_;  // newest second of an id that the store had when it was restored
+    IdMaker store_ids_;  // what the store knew of ids when it was restored
     SessionTimers due_;
     SessionTimers expiry_;
     std::map<WorkerName, Presence> presence_;  // one for each registered worker

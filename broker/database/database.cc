@@ -76,6 +76,7 @@ class SqliteDatabase final : public Database {
     static void note(const Record& record, Meta& meta);
     Status apply_all(std::span<const Record> records, Meta& meta);
     Status checkpoint();
+    Status load_newest_ids(LiveState& state);
     Status load_workers(LiveState& state);
     Status load_holds(LiveState& state);
     Result<std::optional<SessionRow>> find_row(const SessionId& id);
@@ -297,6 +298,8 @@ Result<LiveState> SqliteDatabase::load_frame() {
     state.id_second = meta_.id_second;
     state.restored = meta_.restored;
     state.restored_why = meta_.restored_why;
+    const Status ids = load_newest_ids(state);
+    if (!ids) return ids.error();
     const Status workers = load_workers(state);
     if (!workers) return workers.error();
     const Status holds = load_holds(state);
@@ -331,6 +334,24 @@ Status SqliteDatabase::each_live(const std::function<void(LiveSession&&)>& each)
         each(is_plain_next ? read_plain(*plain) : read_session(*others, 0).session);
         if (is_plain_next) more_plain = plain->step();
         if (!is_plain_next) more_others = others->step();
+    }
+}
+
+Status SqliteDatabase::load_newest_ids(LiveState& state) {
+    Result<Statement> read =
+        connection_->prepare("SELECT id FROM sessions WHERE id > ? AND id < ? ORDER BY id");
+    if (!read) return read.error();
+    // '.' follows '-'. Bound texts are not copied.
+    const std::string first = format_id_second(meta_.id_second) + "-";
+    const std::string last = format_id_second(meta_.id_second) + ".";
+    read->bind_all(first, last);
+    while (true) {
+        const Result<bool> row = read->step();
+        if (!row) return row.error();
+        if (!*row) return Done{};
+        SessionId id;
+        sqlite::RowReader(*read, 0).take_all(id);
+        state.newest_ids.push_back(std::move(id));
     }
 }
 

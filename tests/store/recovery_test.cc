@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "common/base/text.h"
@@ -62,6 +63,9 @@ std::string describe(const LiveState& state) {
                        ms(state.id_second) + "|" +
                        (state.restored ? "restored: " + state.restored_why : "") + "\n";
     if (state.generation > 1) text += state.epoch + "\n";
+    const std::set<SessionId> newest(state.newest_ids.begin(), state.newest_ids.end());
+    for (const SessionId& id : newest)
+        text += id.str() + "\n";
     for (const LiveSession& session : state.sessions)
         text += describe(session) + "\n";
     for (const WorkerRegistered& worker : state.workers) {

@@ -141,13 +141,16 @@ TEST(Epoch, WhatIsKnownAndOverIsNoNewsToAStoreThatWasLoaded) {
     LiveState loaded;
     loaded.seq = scene.journal.back().seq;
     loaded.id_second = wall_from_ms(testing::kStartMs);
+    loaded.newest_ids = {known};
     scene.core = BrokerCore(CoreConfig{}, 1);
     scene.core.restore(loaded);
     scene.core.started(scene.time);
     scene.begin();
     scene.comes("w", 8, {});
-    scene.lists("w", 8, {}, {closed(known, {1, 1})});
-    EXPECT_TRUE(scene.core.workers(scene.time).workers.at(0).unknown.empty());
+    const SessionId forgotten(known.str() + "-2");
+    scene.lists("w", 8, {}, {closed(known, {1, 1}), closed(forgotten, {1, 1})});
+    EXPECT_EQ(scene.core.workers(scene.time).workers.at(0).unknown,
+              (std::vector<AttemptRef>{{forgotten, {1, 1}}}));
 }
 
 TEST(Epoch, WorkersAreAskedForWhatTheyClosedUntilThatIsComplete) {

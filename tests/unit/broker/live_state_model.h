@@ -56,7 +56,9 @@ class LiveStateModel {
         const std::optional<WallTime> time = parse_utc(
             second.substr(0, 4) + "-" + second.substr(4, 2) + "-" + second.substr(6, 2) + "T" +
             second.substr(9, 2) + ":" + second.substr(11, 2) + ":" + second.substr(13, 2) + "Z");
+        if (time.value() > state_.id_second) state_.newest_ids.clear();
         state_.id_second = std::max(state_.id_second, time.value());
+        if (time.value() == state_.id_second) state_.newest_ids.push_back(body.id);
     }
     void on(const Record&, const AttemptAssigned& body) {
         give_to(sessions_.at(body.id), body.fence, body.worker, body.host);
