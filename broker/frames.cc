@@ -39,6 +39,10 @@ std::optional<Push> split(Push& push) {
         change != nullptr && change->limits.size() > 1) {
         return LimitsPush{.limits = back_half(change->limits)};
     }
+    if (auto* follow = std::get_if<FollowPush>(&push);
+        follow != nullptr && follow->sessions.size() > 1) {
+        return FollowPush{.sessions = back_half(follow->sessions)};
+    }
     return std::nullopt;
 }
 
@@ -49,7 +53,8 @@ bool is_surely_large(const Push& push) {
     if (assign == nullptr) return false;
     std::size_t size = 0;
     for (const Assignment& assignment : assign->assignments) {
-        size += assignment.prompt.size() + assignment.metadata.size();
+        size +=
+            assignment.prompt.size() + assignment.metadata.size() + assignment.result_schema.size();
     }
     return size > limits::kPromptMax;
 }

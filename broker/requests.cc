@@ -11,6 +11,10 @@ namespace {
 
 constexpr Duration kCrowdedRetry{1'000};
 
+Answer not_served(const Requester& who) {
+    return refuse(ErrorCode::unknown_verb, who.to.verb + " is not served by this broker");
+}
+
 Answer bad_frame_answer(const BadFrame& bad) {
     return ErrorReply{.error = bad.error, .retry = Duration(0), .matches = {}};
 }
@@ -45,6 +49,9 @@ Requests::Needs Requests::needs_of(const Request& request) {
             [](const BackupRequest&) { return Needs{.database = true, .admin = true}; },
             [](const ReleaseRequest&) { return Needs{.admin = true}; },
             [](const FleetRequest&) { return Needs{}; },
+            [](const EditRequest&) { return Needs{.change = true, .database = true}; },
+            [](const GetRequest&) { return Needs{.database = true}; },
+            [](const PutRequest&) { return Needs{.worker = true}; },
         },
         request);
 }
@@ -123,7 +130,10 @@ void Requests::pass_client(const Requester& who, Request request) {
 }
 
 void Requests::pass_admin(const Requester& who, const Request& request) {
-    if (std::holds_alternative<FleetRequest>(request)) {
+    if (std::holds_alternative<EditRequest>(request) ||
+        std::holds_alternative<GetRequest>(request)) {
+        parts_.turn.reply(who.to, not_served(who));
+    } else if (std::holds_alternative<FleetRequest>(request)) {
         parts_.admin.fleet(who);
     } else if (std::holds_alternative<WorkersRequest>(request)) {
         parts_.admin.workers(who);
@@ -156,6 +166,8 @@ void Requests::pass_worker(const Peer& peer, const Requester& who, Request reque
     }
     if (auto* report = std::get_if<ReportRequest>(&request))
         return reports_.report(who, worker, std::move(*report));
+    if (std::holds_alternative<PutRequest>(request))
+        return parts_.turn.reply(who.to, not_served(who));
     IW_CHECK(std::holds_alternative<GoodbyeRequest>(request));
     parts_.turn.step(parts_.core, who, GoodbyeEvent{.caller = caller, .worker = worker}, {});
 }

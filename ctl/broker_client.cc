@@ -67,7 +67,7 @@ bool is_one_of(const Request& body) {
 
 bool changes_something(const Request& body) {
     return is_one_of<SubmitRequest, KillRequest, RetryRequest, ExtendRequest, HoldRequest,
-                     ConfirmDeadRequest, BackupRequest, ReleaseRequest>(body);
+                     ConfirmDeadRequest, BackupRequest, ReleaseRequest, EditRequest>(body);
 }
 
 // What the request asked for, for messages.
@@ -78,6 +78,8 @@ std::string asked_for(const Request& body) {
                                  [](const RetryRequest& request) { return request.id; },
                                  [](const ExtendRequest& request) { return request.id; },
                                  [](const ConfirmDeadRequest& request) { return request.id; },
+                                 [](const EditRequest& request) { return request.id; },
+                                 [](const GetRequest& request) { return request.id; },
                                  [](const SubmitRequest& request) {
                                      return request.sessions.empty()
                                                 ? std::string()

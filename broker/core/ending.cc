@@ -69,6 +69,10 @@ void judge(const Session& session, const EndedReport& report, SessionEnded& ende
             return fail(ended, Detail::lost, "its process is gone without a record of its end");
         case EndCause::disk_limit:
             return fail(ended, Detail::disk_limit, "over its disk limit");
+        case EndCause::result_missing:
+            return fail(ended, Detail::result_missing, "left no result.json");
+        case EndCause::result_invalid:
+            return fail(ended, Detail::result_invalid, "its result.json does not fit the schema");
     }
     fail(ended, Detail::exited, "ended for an unknown cause");
 }

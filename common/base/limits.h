@@ -20,6 +20,9 @@ inline constexpr std::size_t kRequestIdMax = 32;
 inline constexpr std::size_t kTagsMax = 32;
 inline constexpr std::size_t kTagBytesMax = 128;
 inline constexpr std::size_t kMetadataMax = 64u << 10;
+inline constexpr std::size_t kSchemaMax = 64u << 10;
+inline constexpr std::size_t kChunkMax = 1u << 20;     // of a blob, in one message
+inline constexpr std::uint64_t kBlobMax = 5ULL << 30;  // one file that travels
 inline constexpr std::size_t kReasonMax = 1024;
 inline constexpr std::size_t kPathMax = 4096;
 inline constexpr std::size_t kIdsPerRequestMax = 500;
@@ -47,9 +50,10 @@ inline constexpr std::size_t kSegmentBytesDefault = 64u << 20;
 // A session may be given back to the queue by the platform (not started, host lost) this often.
 inline constexpr std::uint32_t kPlatformFaultsMax = 3;
 
-static_assert(kPromptMax + kMetadataMax + 64 * 1024 <= kMessageMax,
+static_assert(kPromptMax + kMetadataMax + kSchemaMax + 64 * 1024 <= kMessageMax,
               "one submission fits a message");
 static_assert(kResultInlineMax + 64 * 1024 <= kMessageMax, "one report fits a message");
+static_assert(kChunkMax + 64 * 1024 <= kMessageMax, "one chunk fits a message");
 static_assert(kTurnBytesMax + kMessageMax <= kCommitBytesMax, "a turn fits a commit unit");
 static_assert(kCommitBytesMax < kSegmentBytesMin, "a commit unit fits a segment");
 

@@ -79,6 +79,7 @@ std::size_t text_bytes(const RequestFrame& frame) {
         for (const Submission& session : submit->sessions)
             bytes += kEncodeReserve + session.prompt.size();
     }
+    if (const auto* put = std::get_if<PutRequest>(&frame.body)) bytes += put->data.size();
     return bytes;
 }
 
@@ -284,6 +285,9 @@ std::map<std::string, std::uint64_t> announced_limits() {
             {"tags", limits::kTagsMax},
             {"tag_bytes", limits::kTagBytesMax},
             {"metadata", limits::kMetadataMax},
+            {"schema", limits::kSchemaMax},
+            {"chunk", limits::kChunkMax},
+            {"blob", limits::kBlobMax},
             {"reason", limits::kReasonMax},
             {"path", limits::kPathMax},
             {"ids_per_request", limits::kIdsPerRequestMax},

@@ -43,6 +43,9 @@ inline constexpr Rule kReasonRule{.bytes_max = limits::kReasonMax};
 inline constexpr Rule kMetadataRule{.bytes_max = limits::kMetadataMax,
                                     .form = is_json_object,
                                     .form_text = "the text of a JSON object"};
+inline constexpr Rule kSchemaRule{.bytes_max = limits::kSchemaMax,
+                                  .form = is_json_object,
+                                  .form_text = "the text of a JSON object"};
 // Short texts, and lists and maps of them, that are shown on one line.
 inline constexpr Rule kLineRule{.bytes_min = 1,
                                 .bytes_max = limits::kTagBytesMax,
@@ -65,6 +68,7 @@ inline constexpr Rule kRowsRule{.min = 1, .max = limits::kPageRowsMax};
 inline constexpr Rule kSlotsRule{.min = 0, .max = limits::kSlotsMax};
 inline constexpr Rule kPositiveRule{.min = 1};
 inline constexpr Rule kProtocolRule{.min = 1, .max = 1'000'000};
+inline constexpr Rule kChunkRule{.bytes_max = limits::kChunkMax};
 inline constexpr Rule kShaRule{.form = is_sha256_hex,
                                .form_text = "64 lower-case hexadecimal digits"};
 
@@ -165,12 +169,21 @@ void body_fields(V& v, T& s) {
     v.optional("require", s.require, codec::kLabelsRule);
     v.optional("tags", s.tags, codec::kLineRule);
     v.optional("metadata", s.metadata, codec::kMetadataRule);
+    v.optional("result_schema", s.result_schema, codec::kSchemaRule);
+    v.optional("estimate", s.estimate, codec::kTermRule);
 }
 
 template <typename V, codec::Of<Submission> T>
 void fields(V& v, T& s) {
     v.optional("key", s.key, codec::kKeyRule);
     body_fields(v, s);
+}
+
+template <typename V, codec::Of<Delivered> T>
+void fields(V& v, T& delivered) {
+    v.required("manifest", delivered.manifest, codec::kShaRule);
+    v.required("files", delivered.files);
+    v.required("bytes", delivered.bytes);
 }
 
 template <typename V, codec::Of<SessionView> T>
@@ -207,6 +220,8 @@ void fields(V& v, T& s) {
     v.optional("after", s.after);
     v.optional("tags", s.tags);
     v.optional("metadata", s.metadata);
+    v.optional("estimate", s.estimate);
+    v.optional("deliverables", s.deliverables);
     v.optional("revision", s.revision);
 }
 
@@ -386,6 +401,39 @@ void fields(V& v, T& request) {
 template <typename V, codec::Of<ExtendReply> T>
 void fields(V& v, T& reply) {
     v.required("session", reply.session);
+}
+
+template <typename V, codec::Of<EditRequest> T>
+void fields(V& v, T& request) {
+    v.required("id", request.id, codec::kIdRule);
+    v.optional("exact", request.exact);
+    v.optional("parent", request.parent,
+               codec::Rule{.form = codec::is_session_id_or_empty,
+                           .form_text = "a whole session id, or empty"});
+    v.optional("tags", request.tags, codec::kLineRule);
+    v.optional("metadata", request.metadata,
+               codec::Rule{.bytes_max = limits::kMetadataMax,
+                           .form = codec::is_json_object_or_empty,
+                           .form_text = "the text of a JSON object, or empty"});
+    v.check(request.parent || request.tags || request.metadata, "parent",
+            "tags or metadata: at least one of them is needed");
+}
+template <typename V, codec::Of<EditReply> T>
+void fields(V& v, T& reply) {
+    v.required("session", reply.session);
+    v.optional("refused", reply.refused);
+}
+
+template <typename V, codec::Of<GetRequest> T>
+void fields(V& v, T& request) {
+    v.required("id", request.id, codec::kSessionRule);
+    v.required("blob", request.blob, codec::kShaRule);
+    v.optional("offset", request.offset);
+}
+template <typename V, codec::Of<GetReply> T>
+void fields(V& v, T& reply) {
+    v.optional_bytes("data", reply.data);
+    v.required("size", reply.size);
 }
 
 template <typename V, codec::Of<HoldRequest> T>
@@ -569,6 +617,7 @@ void fields(V& v, T& a) {
     v.optional("priority", a.priority);
     v.optional("tags", a.tags);
     v.optional("metadata", a.metadata);
+    v.optional("result_schema", a.result_schema);
 }
 template <typename V, codec::Of<AssignPush> T>
 void fields(V& v, T& push) {
@@ -589,6 +638,11 @@ void fields(V& v, T& outcome) {
 template <typename V, codec::Of<ClosePush> T>
 void fields(V& v, T& push) {
     v.required("outcomes", push.outcomes);
+}
+
+template <typename V, codec::Of<FollowPush> T>
+void fields(V& v, T& push) {
+    v.required("sessions", push.sessions);
 }
 
 inline std::string_view kind_name(const StartedReport&) {
@@ -631,6 +685,7 @@ void fields(V& v, T& report) {
     v.optional("result_inline", report.result_inline);
     v.optional_bytes("result", report.result, codec::Rule{.bytes_max = limits::kResultInlineMax});
     v.optional("evidence", report.evidence, codec::kReasonRule);
+    v.optional("deliverables", report.deliverables);
     v.check(report.stop_cause == Detail::killed || report.stop_cause == Detail::parent_killed ||
                 report.stop_cause == Detail::timeout,
             "stop_cause", "must be killed, parent-killed or timeout");
@@ -676,6 +731,20 @@ void fields(V& v, T& request) {
 template <typename V, codec::Of<RelayReply> T>
 void fields(V& v, T& reply) {
     v.required_bytes("reply", reply.reply);
+}
+
+template <typename V, codec::Of<PutRequest> T>
+void fields(V& v, T& request) {
+    v.required("session", request.session, codec::kSessionRule);
+    v.required("fence", request.fence);
+    v.required("blob", request.blob, codec::kShaRule);
+    v.required("size", request.size);
+    v.optional("offset", request.offset);
+    v.optional_bytes("data", request.data, codec::kChunkRule);
+}
+template <typename V, codec::Of<PutReply> T>
+void fields(V& v, T& reply) {
+    v.required("have", reply.have);
 }
 
 template <typename V, codec::Of<GoodbyeRequest> T>

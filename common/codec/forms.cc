@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "common/base/ids.h"
+
 namespace iw::codec {
 namespace {
 
@@ -154,6 +156,14 @@ bool are_retry_causes(const std::vector<Detail>& causes) {
 
 bool is_json_object(std::string_view text) {
     return JsonCheck(text).is_one_object();
+}
+
+bool is_session_id_or_empty(std::string_view text) {
+    return text.empty() || is_session_id(text);
+}
+
+bool is_json_object_or_empty(std::string_view text) {
+    return text.empty() || is_json_object(text);
 }
 
 }  // namespace iw::codec

@@ -18,6 +18,9 @@ bool is_sha256_hex(std::string_view text);
 // One JSON object (RFC 8259) and nothing else, nested at most 32 deep. Kept as text and not decoded
 // here: this only promises that whoever decodes it later can.
 bool is_json_object(std::string_view text);
+// The same, or no text at all, where that says that there is none any more.
+bool is_session_id_or_empty(std::string_view text);
+bool is_json_object_or_empty(std::string_view text);
 // Ends of which a retry policy may speak: those that an agent can cause.
 bool are_retry_causes(const std::vector<Detail>& causes);
 

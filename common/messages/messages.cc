@@ -48,13 +48,18 @@ std::string_view name(EndCause cause) {
             return "lost";
         case EndCause::disk_limit:
             return "disk-limit";
+        case EndCause::result_missing:
+            return "result-missing";
+        case EndCause::result_invalid:
+            return "result-invalid";
     }
     return "?";
 }
 
 std::optional<EndCause> parse_end_cause(std::string_view text) {
-    constexpr std::array kCauses = {EndCause::exited,       EndCause::signal, EndCause::stopped,
-                                    EndCause::start_failed, EndCause::lost,   EndCause::disk_limit};
+    constexpr std::array kCauses = {
+        EndCause::exited, EndCause::signal,     EndCause::stopped,        EndCause::start_failed,
+        EndCause::lost,   EndCause::disk_limit, EndCause::result_missing, EndCause::result_invalid};
     for (const EndCause cause : kCauses) {
         if (name(cause) == text) return cause;
     }
@@ -80,36 +85,45 @@ std::string_view verb(const Request& request) {
                                  [](const ConfirmDeadRequest&) { return "confirm_dead"; },
                                  [](const BackupRequest&) { return "backup"; },
                                  [](const ReleaseRequest&) { return "release"; },
-                                 [](const FleetRequest&) { return "fleet"; }},
+                                 [](const FleetRequest&) { return "fleet"; },
+                                 [](const EditRequest&) { return "edit"; },
+                                 [](const GetRequest&) { return "get"; },
+                                 [](const PutRequest&) { return "put"; }},
                       request);
 }
 
 std::string_view verb(const Reply& reply) {
-    return std::visit(
-        overloaded{
-            [](const WelcomeReply&) { return "hello"; },
-            [](const SubmitReply&) { return "submit"; },
-            [](const StatusReply&) { return "status"; }, [](const ListReply&) { return "list"; },
-            [](const ResultReply&) { return "result"; },
-            [](const WorkersReply&) { return "workers"; },
-            [](const EventsReply&) { return "events"; }, [](const KillReply&) { return "kill"; },
-            [](const RetryReply&) { return "retry"; },
-            [](const HeartbeatReply&) { return "heartbeat"; },
-            [](const ReportReply&) { return "report"; }, [](const RelayReply&) { return "relay"; },
-            [](const GoodbyeReply&) { return "goodbye"; },
-            [](const ExtendReply&) { return "extend"; }, [](const HoldReply&) { return "hold"; },
-            [](const ConfirmDeadReply&) { return "confirm_dead"; },
-            [](const BackupReply&) { return "backup"; },
-            [](const ReleaseReply&) { return "release"; },
-            [](const FleetReply&) { return "fleet"; }},
-        reply);
+    return std::visit(overloaded{[](const WelcomeReply&) { return "hello"; },
+                                 [](const SubmitReply&) { return "submit"; },
+                                 [](const StatusReply&) { return "status"; },
+                                 [](const ListReply&) { return "list"; },
+                                 [](const ResultReply&) { return "result"; },
+                                 [](const WorkersReply&) { return "workers"; },
+                                 [](const EventsReply&) { return "events"; },
+                                 [](const KillReply&) { return "kill"; },
+                                 [](const RetryReply&) { return "retry"; },
+                                 [](const HeartbeatReply&) { return "heartbeat"; },
+                                 [](const ReportReply&) { return "report"; },
+                                 [](const RelayReply&) { return "relay"; },
+                                 [](const GoodbyeReply&) { return "goodbye"; },
+                                 [](const ExtendReply&) { return "extend"; },
+                                 [](const HoldReply&) { return "hold"; },
+                                 [](const ConfirmDeadReply&) { return "confirm_dead"; },
+                                 [](const BackupReply&) { return "backup"; },
+                                 [](const ReleaseReply&) { return "release"; },
+                                 [](const FleetReply&) { return "fleet"; },
+                                 [](const EditReply&) { return "edit"; },
+                                 [](const GetReply&) { return "get"; },
+                                 [](const PutReply&) { return "put"; }},
+                      reply);
 }
 
 std::string_view verb(const Push& push) {
     return std::visit(
         overloaded{[](const AssignPush&) { return "assign"; },
                    [](const StopPush&) { return "stop"; }, [](const ClosePush&) { return "close"; },
-                   [](const LimitsPush&) { return "limits"; }},
+                   [](const LimitsPush&) { return "limits"; },
+                   [](const FollowPush&) { return "follow"; }},
         push);
 }
 

@@ -79,7 +79,10 @@ struct Submission {
     std::string host;    // run on this host only; empty: any
     std::map<std::string, std::string> require;  // labels a worker must have
     std::vector<std::string> tags;
-    std::string metadata;  // JSON text of an object, or empty
+    std::string metadata;       // JSON text of an object, or empty
+    std::string result_schema;  // JSON Schema that result.json must fit, or empty
+    // How long an attempt is thought to run: a hint for people, nothing follows from it here.
+    std::optional<Duration> estimate;
 };
 
 struct SubmitRequest {
@@ -97,6 +100,15 @@ struct SubmitReply {
 
 // ---- Client: reading
 // ------------------------------------------------------------------------------------
+
+// What travelled of an attempt's deliverables: the blob of its manifest, and what that lists.
+struct Delivered {
+    std::string manifest;  // SHA-256 in hex, the blob's name
+    std::uint64_t files = 0;
+    std::uint64_t bytes = 0;  // of all files together
+
+    bool operator==(const Delivered&) const = default;
+};
 
 // A session as everybody outside sees it.
 struct SessionView {
@@ -132,7 +144,9 @@ struct SessionView {
     std::vector<Dependency> after;
     std::vector<std::string> tags;
     std::string metadata;
-    std::uint64_t revision = 0;  // raised by every record about the session
+    std::optional<Duration> estimate;
+    std::optional<Delivered> deliverables;  // of the attempt that counts; none: nothing travelled
+    std::uint64_t revision = 0;             // raised by every record about the session
 };
 
 struct StatusRequest {
@@ -273,6 +287,29 @@ struct ExtendRequest {
 };
 struct ExtendReply {
     SessionView session;
+};
+// What scripts may edit in a session's state.json. What is left out stays as it is.
+struct EditRequest {
+    std::string id;
+    bool exact = false;
+    std::optional<SessionId> parent;  // empty: none any more
+    std::optional<std::vector<std::string>> tags;
+    std::optional<std::string> metadata;  // JSON text of an object; empty: none any more
+};
+struct EditReply {
+    SessionView session;
+    // What was not taken, one sentence each; the other parts were.
+    std::vector<std::string> refused;
+};
+// A piece of a file that travelled with a session, or of its manifest.
+struct GetRequest {
+    std::string id;    // full
+    std::string blob;  // SHA-256 in hex
+    std::uint64_t offset = 0;
+};
+struct GetReply {
+    std::string data;        // at most limits::kChunkMax; empty at the end
+    std::uint64_t size = 0;  // of the whole blob
 };
 // Lays a hold on something, changes it, or lifts it. Nothing that runs is touched.
 struct HoldRequest {
@@ -450,6 +487,7 @@ struct Assignment {
     int priority = 0;
     std::vector<std::string> tags;
     std::string metadata;
+    std::string result_schema;
 };
 struct AssignPush {
     std::vector<Assignment> assignments;
@@ -470,6 +508,10 @@ struct Outcome {
 struct ClosePush {
     std::vector<Outcome> outcomes;
 };
+// broker -> owner, `follow`: live sessions of its origin that do not run with it.
+struct FollowPush {
+    std::vector<SessionView> sessions;
+};
 
 // worker -> broker. Numbers are fixed by kind, so that a repeat is recognised: 1 started or
 // declined, 2 ended, 3 closed.
@@ -485,12 +527,14 @@ struct DeclinedReport {
 };
 // How an attempt ended: what the launcher recorded, judged by the worker against the success rule.
 enum class EndCause {
-    exited = 1,        // by itself, with an exit code
-    signal = 2,        // by a signal that we did not send
-    stopped = 3,       // after a stop was recorded and sent
-    start_failed = 4,  // the agent's command could not be started
-    lost = 5,          // no process and no exit record, or the terminal died under it
-    disk_limit = 6,
+    exited = 1,          // by itself, with an exit code
+    signal = 2,          // by a signal that we did not send
+    stopped = 3,         // after a stop was recorded and sent
+    start_failed = 4,    // the agent's command could not be started
+    lost = 5,            // no process and no exit record, or the terminal died under it
+    disk_limit = 6,      // the workspace, or what should travel of it, was too large
+    result_missing = 7,  // there is a result schema, and no result.json
+    result_invalid = 8,  // result.json does not fit the result schema
 };
 std::string_view name(EndCause cause);
 std::optional<EndCause> parse_end_cause(std::string_view text);
@@ -509,7 +553,8 @@ struct EndedReport {
     std::string result_sha256;
     bool result_inline = false;  // the bytes are in `result`
     std::string result;
-    std::string evidence;  // for `lost`: what was looked at
+    std::string evidence;                   // for `lost`: what was looked at
+    std::optional<Delivered> deliverables;  // put to the broker before this report
 };
 struct ClosedReport {};
 
@@ -547,6 +592,19 @@ struct RelayReply {
     std::string reply;  // a whole encoded reply frame
 };
 
+// A piece of a blob: of a file of the attempt, or of its manifest.
+struct PutRequest {
+    SessionId session;
+    Fence fence;
+    std::string blob;  // SHA-256 in hex
+    std::uint64_t size = 0;
+    std::uint64_t offset = 0;
+    std::string data;  // at most limits::kChunkMax; empty: asks how much is there
+};
+struct PutReply {
+    std::uint64_t have = 0;  // bytes there are of it; all of them: verified and on disk
+};
+
 struct GoodbyeRequest {
     bool returning = true;
 };
@@ -555,16 +613,17 @@ struct GoodbyeReply {};
 // ---- Frames
 // ---------------------------------------------------------------------------------------------
 
-using Request =
-    std::variant<HelloRequest, SubmitRequest, StatusRequest, ListRequest, ResultRequest,
-                 WorkersRequest, EventsRequest, KillRequest, RetryRequest, HeartbeatRequest,
-                 ReportRequest, RelayRequest, GoodbyeRequest, ExtendRequest, HoldRequest,
-                 ConfirmDeadRequest, BackupRequest, ReleaseRequest, FleetRequest>;
-using Reply = std::variant<WelcomeReply, SubmitReply, StatusReply, ListReply, ResultReply,
-                           WorkersReply, EventsReply, KillReply, RetryReply, HeartbeatReply,
-                           ReportReply, RelayReply, GoodbyeReply, ExtendReply, HoldReply,
-                           ConfirmDeadReply, BackupReply, ReleaseReply, FleetReply>;
-using Push = std::variant<AssignPush, StopPush, ClosePush, LimitsPush>;
+using Request = std::variant<HelloRequest, SubmitRequest, StatusRequest, ListRequest, ResultRequest,
+                             WorkersRequest, EventsRequest, KillRequest, RetryRequest,
+                             HeartbeatRequest, ReportRequest, RelayRequest, GoodbyeRequest,
+                             ExtendRequest, HoldRequest, ConfirmDeadRequest, BackupRequest,
+                             ReleaseRequest, FleetRequest, EditRequest, GetRequest, PutRequest>;
+using Reply =
+    std::variant<WelcomeReply, SubmitReply, StatusReply, ListReply, ResultReply, WorkersReply,
+                 EventsReply, KillReply, RetryReply, HeartbeatReply, ReportReply, RelayReply,
+                 GoodbyeReply, ExtendReply, HoldReply, ConfirmDeadReply, BackupReply, ReleaseReply,
+                 FleetReply, EditReply, GetReply, PutReply>;
+using Push = std::variant<AssignPush, StopPush, ClosePush, LimitsPush, FollowPush>;
 
 struct RequestFrame {
     std::string id;  // chosen by the requester, 1 to limits::kRequestIdMax bytes, echoed

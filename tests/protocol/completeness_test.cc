@@ -139,8 +139,9 @@ TEST(Completeness, EveryFieldOfTheCodeIsInTheText) {
 }
 
 TEST(Completeness, EveryFieldOfTheTextIsInTheCode) {
-    // Words in backticks that are no fields: a role and kinds of reports.
-    Words known = {"client", "ended", "closed"};
+    // Words in backticks that are no fields of messages: a role, kinds of reports, what a manifest
+    // holds.
+    Words known = {"client", "ended", "closed", "path", "mode"};
     known.merge(set_of(wire_names().fields));
     known.merge(set_of(wire_names().verbs));
     EXPECT_EQ(without(quoted(protocol_text()), known), Words{});
@@ -157,6 +158,8 @@ TEST(Completeness, ListsOfFieldsAreExact) {
     EXPECT_EQ(quoted(paragraph("A **retry**")), own_fields<RetryPolicy>());
     EXPECT_EQ(quoted(paragraph("A **dependency**")), own_fields<Dependency>());
     EXPECT_EQ(quoted(paragraph("A **hold**")), own_fields<HoldView>());
+    EXPECT_EQ(without(quoted(paragraph("**deliverables**")), {"deliverables"}),
+              own_fields<Delivered>());
     const Words session = quoted(paragraph("**session** (a view)"));
     EXPECT_EQ(session, own_fields<SessionView>());
     EXPECT_EQ(quoted(paragraph("An event: ").substr(0, paragraph("An event: ").find("Topics"))),
@@ -188,6 +191,10 @@ TEST(Completeness, SectionsNameTheirFields) {
     expect_named<KillRequest, KillReply>("### kill", {});
     expect_named<RetryRequest, RetryReply>("### retry", {});
     expect_named<LimitsPush, LimitChange>("### limits", {});
+    expect_named<EditRequest, EditReply>("### edit", {});
+    expect_named<GetRequest, GetReply>("### get", {});
+    expect_named<PutRequest, PutReply>("### put", {});
+    expect_named<FollowPush>("### follow", {});
     expect_named<WorkerHello, AttemptState, Fence, SeenHead>("## Verbs of workers", {});
     expect_named<HeartbeatRequest, HeartbeatReply, StopOrder>("### heartbeat", {});
     expect_named<AssignPush, Assignment>("### assign", {});
@@ -252,7 +259,8 @@ TEST(Completeness, NoMemberIsWithoutAField) {
         ReportAck, ReportReply, RelayRequest, RelayReply, GoodbyeRequest, GoodbyeReply, RetryPolicy,
         Dependency, AttemptRef, ExtendRequest, ExtendReply, HoldView, HoldRequest, HoldReply,
         ConfirmDeadRequest, ConfirmDeadReply, BackupRequest, BackupReply, ReleaseRequest,
-        ReleaseReply, FleetRequest, FleetReply, SeenHead, LimitChange, LimitsPush>();
+        ReleaseReply, FleetRequest, FleetReply, SeenHead, LimitChange, LimitsPush, Delivered,
+        EditRequest, EditReply, GetRequest, GetReply, PutRequest, PutReply, FollowPush>();
 }
 
 }  // namespace

@@ -80,6 +80,9 @@ class Fill {
         if (request.add) return;
         request.timeout = Duration(1 + static_cast<std::int64_t>(random_.below(9000)));
     }
+    void mend(EditRequest& request) {
+        if (!request.parent && !request.tags) request.metadata = "{}";
+    }
     void mend(HoldRequest& request) {
         request.name = request.scope == HoldScope::fleet ? "" : "shop";
     }
@@ -147,6 +150,10 @@ class Fill {
         if (rule.form == codec::is_absolute_path) return "/srv/caf\xc3\xa9/" + tail;
         if (rule.form == codec::is_sha256_hex) return std::string(64 - tail.size(), 'f') + tail;
         if (rule.form == codec::is_json_object) return R"({"n": )" + tail + "}";
+        if (rule.form == codec::is_session_id_or_empty)
+            return random_.below(2) == 0 ? "" : "20251118-153042-agent-" + tail;
+        if (rule.form == codec::is_json_object_or_empty)
+            return random_.below(2) == 0 ? "" : R"({"n": )" + tail + "}";
         static const std::vector<std::string> kPieces = {
             "a", "Zz", " ", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x9a\x80"};
         std::string result = tail;

@@ -126,6 +126,8 @@ TEST(Golden, SubmissionIsReadFieldByField) {
     EXPECT_EQ(got.require, sent.require);
     EXPECT_EQ(got.tags, sent.tags);
     EXPECT_EQ(got.metadata, sent.metadata);
+    EXPECT_EQ(got.result_schema, sent.result_schema);
+    EXPECT_EQ(got.estimate, sent.estimate);
 }
 
 }  // namespace

@@ -52,7 +52,13 @@ inline Submission submission() {
             .host = "beta.example",
             .require = {{"gpu", "none"}, {"os", "debian"}},
             .tags = {"nightly", "caf\xc3\xa9"},
-            .metadata = R"({"ticket": 17, "nested": {"a": [1, 2.5e3, null, true, "\u00e9"]}})"};
+            .metadata = R"({"ticket": 17, "nested": {"a": [1, 2.5e3, null, true, "\u00e9"]}})",
+            .result_schema = R"({"type": "object", "required": ["status"]})",
+            .estimate = Duration(300'000)};
+}
+
+inline Delivered delivered() {
+    return {.manifest = kSha, .files = 3, .bytes = 52'428'800};
 }
 
 inline SessionView view() {
@@ -88,6 +94,8 @@ inline SessionView view() {
             .after = dependencies(),
             .tags = {"nightly"},
             .metadata = "{}",
+            .estimate = Duration(300'000),
+            .deliverables = delivered(),
             .revision = 7};
 }
 
@@ -155,7 +163,8 @@ inline Report ended() {
                                 .result_sha256 = kSha,
                                 .result_inline = true,
                                 .result = std::string("{\xff}"),  // bytes: need not be text
-                                .evidence = "exit record of launcher 4711"}};
+                                .evidence = "exit record of launcher 4711",
+                                .deliverables = delivered()}};
 }
 
 inline std::vector<Report> reports() {
@@ -221,6 +230,18 @@ inline std::vector<Request> requests() {
         BackupRequest{.folder = "/backups/alpha"},
         ReleaseRequest{.accept_loss = true, .force = true, .reason = "the disk is gone"},
         FleetRequest{},
+        EditRequest{.id = kId,
+                    .exact = true,
+                    .parent = SessionId(),
+                    .tags = std::vector<std::string>{"late"},
+                    .metadata = R"({"ticket": 18})"},
+        GetRequest{.id = kId, .blob = kSha, .offset = 1'048'576},
+        PutRequest{.session = SessionId(kId),
+                   .fence = kFence,
+                   .blob = kSha,
+                   .size = 1'048'580,
+                   .offset = 1'048'576,
+                   .data = std::string("\0\xff\n\x01", 4)},
     };
 }
 
@@ -325,6 +346,9 @@ inline std::vector<Reply> replies() {
         BackupReply{.folder = "/backups/alpha/backup-1", .seq = 42, .bytes = 4096},
         ReleaseReply{.epoch = "e2", .generation = 2, .held = true},
         fleet(),
+        EditReply{.session = view(), .refused = {"parent: no session " + kParent}},
+        GetReply{.data = std::string("\0\xff\n\x01", 4), .size = 1'048'580},
+        PutReply{.have = 1'048'580},
     };
 }
 
@@ -344,10 +368,12 @@ inline std::vector<Push> pushes() {
                                        .retry_of = SessionId("20251117-010101-grafana-agent-2"),
                                        .priority = 5,
                                        .tags = {"nightly"},
-                                       .metadata = "{}"}}},
+                                       .metadata = "{}",
+                                       .result_schema = R"({"type": "object"})"}}},
         StopPush{.stops = {stop()}},
         ClosePush{.outcomes = {Outcome{.session = view()}}},
         LimitsPush{.limits = {limit()}},
+        FollowPush{.sessions = {view()}},
     };
 }
 

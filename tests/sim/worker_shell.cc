@@ -279,7 +279,8 @@ void WorkerShell::take_push(Push push) {
             },
             [this](StopPush& body) { dispatch(worker::StopEvent{std::move(body.stops)}); },
             [this](ClosePush& body) { dispatch(worker::CloseEvent{std::move(body.outcomes)}); },
-            [this](LimitsPush& body) { dispatch(worker::LimitsEvent{std::move(body.limits)}); }},
+            [this](LimitsPush& body) { dispatch(worker::LimitsEvent{std::move(body.limits)}); },
+            [this](FollowPush&) { dispatch(worker::HeardEvent{}); }},
         push);
 }
 

@@ -155,7 +155,8 @@ std::string to_json(const Assignment& assignment) {
                      {"retry_of", assignment.retry_of.str()},
                      {"priority", assignment.priority},
                      {"tags", assignment.tags},
-                     {"metadata", assignment.metadata}});
+                     {"metadata", assignment.metadata},
+                     {"result_schema", assignment.result_schema}});
 }
 
 Result<Assignment> parse_assignment(std::string_view text) {
@@ -174,6 +175,8 @@ Result<Assignment> parse_assignment(std::string_view text) {
         assignment.priority = json.at("priority").get<int>();
         assignment.tags = read_texts(json, "tags");
         assignment.metadata = read_text(json, "metadata");
+        // Records of before there were schemas have none.
+        assignment.result_schema = json.value("result_schema", std::string());
         return assignment;
     });
 }
