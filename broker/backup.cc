@@ -1,11 +1,9 @@
 #include "broker/backup.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -25,9 +23,6 @@ constexpr const char* kMaking = ".making-";
 constexpr std::size_t kManifestMax = 1u << 20;
 // What a backup takes besides the database.
 constexpr std::uint64_t kOverhead = 1u << 20;
-// A file is given back to the file system in slices: one large step would stall the journal's
-// syncs.
-constexpr std::uint64_t kRemoveSlice = 64u << 20;
 
 std::string text_of(const BackupManifest& manifest) {
     Json files = Json::array();
@@ -56,22 +51,9 @@ std::string unfinished_prefix(const BackupPlan& plan) {
     return kMaking + plan.journal + "-";
 }
 
-// Large files in slices, each on disk before the next.
-void give_back(const std::string& path) {
-    const io::UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
-    struct stat about {};
-    if (!fd.valid() || ::fstat(fd.get(), &about) != 0 || !S_ISREG(about.st_mode)) return;
-    auto left = static_cast<std::uint64_t>(about.st_size);
-    while (left > kRemoveSlice) {
-        left -= kRemoveSlice;
-        if (::ftruncate(fd.get(), static_cast<off_t>(left)) != 0) return;
-        ::fdatasync(fd.get());
-    }
-}
-
+// Large files in slices; the tree then holds only what is small.
 Status remove_backup(const std::string& folder) {
-    for (const std::string& name : io::list_folder(folder))
-        give_back(folder + "/" + name);
+    static_cast<void>(io::remove_large_file(folder + "/" + kDatabaseName));
     return io::remove_tree(folder);
 }
 

@@ -216,6 +216,21 @@ Status remove_file(const std::string& path) {
     return Done{};
 }
 
+Status remove_large_file(const std::string& path) {
+    constexpr std::uint64_t kSlice = 64u << 20;
+    const UniqueFd fd(open_retrying(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK, 0));
+    struct stat info {};
+    const bool is_ours =
+        fd.valid() && ::fstat(fd.get(), &info) == 0 && S_ISREG(info.st_mode) && info.st_nlink == 1;
+    auto left = is_ours ? static_cast<std::uint64_t>(info.st_size) : 0;
+    while (left > kSlice) {
+        left -= kSlice;
+        if (::ftruncate(fd.get(), static_cast<off_t>(left)) != 0) break;
+        ::fdatasync(fd.get());
+    }
+    return remove_file(path);
+}
+
 Status remove_tree(const std::string& path) {
     const std::string target = without_trailing_slashes(path);
     if (target.empty() || absolute_path(target) == "/") {

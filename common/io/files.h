@@ -48,6 +48,9 @@ Status make_folders(const std::string& path, mode_t mode);
 // it had synced them. For folders of records; a workspace can do without.
 Status make_durable_folders(const std::string& path, mode_t mode);
 Status remove_file(const std::string& path);  // missing is fine
+// The same; a large file that has no other name is first cut in slices, each on disk before the
+// next: freed at once, it would stall the syncs of others on that file system.
+Status remove_large_file(const std::string& path);
 // Does not follow links, does not leave the tree; missing is fine. Refuses "" and "/".
 Status remove_tree(const std::string& path);
 // Names, sorted, without . and ..; empty on error.

@@ -30,6 +30,7 @@ MAY_INCLUDE = {
     "broker/journal": COMMON + ["common/messages", "common/codec", "common/io", "broker/core/record.h", "broker/journal"],
     "broker/database": COMMON
     + ["common/messages", "common/codec", "broker/core/record.h", "broker/core/event.h", "broker/database"],
+    "broker/blobs": COMMON + ["common/io", "broker/blobs"],
     "broker": COMMON + ["common/messages", "common/codec", "common/io", "broker"],
     "worker/core": COMMON + ["common/messages", "worker/core"],
     "worker/attempt_store": COMMON + ["common/messages", "common/io", "worker/attempt_store"],
