@@ -26,6 +26,7 @@ MAY_INCLUDE = {
     "common/codec": COMMON + ["common/messages", "common/codec"],
     "common/io": COMMON + ["common/io"],
     "common/workspace": COMMON + ["common/messages", "common/io", "common/workspace"],
+    "common/schema": COMMON + ["common/schema"],
     "broker/core": COMMON + ["common/messages", "broker/core"],
     "broker/journal": COMMON + ["common/messages", "common/codec", "common/io", "broker/core/record.h", "broker/journal"],
     "broker/database": COMMON
@@ -38,8 +39,9 @@ MAY_INCLUDE = {
     "worker/tmux": COMMON + ["common/io", "worker/tmux"],
     "worker/launcher": COMMON + ["common/messages", "common/io", "worker/attempt_store", "worker/launcher"],
     "worker/log_writer": COMMON + ["common/messages", "common/io", "worker/attempt_store", "worker/log_writer"],
+    "worker/schema_check": COMMON + ["common/io", "common/schema", "worker/schema_check"],
     "worker": COMMON + ["common/messages", "common/codec", "common/io", "common/workspace", "worker"],
-    "ctl": COMMON + ["common/messages", "common/codec", "common/io", "common/workspace", "ctl"],
+    "ctl": COMMON + ["common/messages", "common/codec", "common/io", "common/workspace", "common/schema", "ctl"],
 }
 
 PURE = ["broker/core", "worker/core", "common/base", "common/messages"]
