@@ -11,6 +11,13 @@ namespace {
 constexpr mode_t kFolderMode = 0755;
 constexpr mode_t kFileMode = 0644;
 
+// A script whose create failed may go on to `mv "sessions/$ID" archive/sessions/` with an empty ID.
+// A file at that target makes mv refuse; `find -type d` of an archive's clean-up passes it by.
+constexpr std::string_view kGuardName = "sessions";
+constexpr std::string_view kGuardText =
+    "Kept so that `mv docs/.scratch/sessions/$ID docs/.scratch/archive/sessions/` with an empty ID "
+    "fails\ninstead of moving every session here.\n";
+
 std::string under(const std::string& folder, std::string_view name) {
     return folder + "/" + std::string(name);
 }
@@ -42,6 +49,11 @@ Status prepare_project(const ProjectPaths& project) {
     }
     // Nobody's work waits for a line in the log: one that cannot be written is not fatal.
     static_cast<void>(io::append_file(project.global_log, "", kFileMode));
+    const std::string guard = under(project.archive, kGuardName);
+    if (!io::exists(guard)) {
+        // Not fatal either: only a script that has lost its way needs it.
+        static_cast<void>(io::write_file_new(guard, kGuardText, kFileMode, io::Sync::none));
+    }
     // Not fatal: somebody else's folder can be used, only not touched.
     static_cast<void>(::utimensat(AT_FDCWD, project.archive.c_str(), nullptr, 0));
     return Done{};

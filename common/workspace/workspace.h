@@ -36,7 +36,8 @@ struct ProjectPaths {
 std::string workspace_of(const SessionView& session);
 
 // Makes what is missing of sessions/, archive/sessions/, logs/, logs/orchestrator.log and touches
-// the archive folder (the user's `find -mtime +30` would match it otherwise). Overwrites nothing.
+// the archive folder (the user's `find -mtime +30` would match it otherwise). A file `sessions` in
+// the archive keeps a `mv` with an empty id from moving all workspaces there. Overwrites nothing.
 Status prepare_project(const ProjectPaths& project);
 
 // The upper folder of `start` (itself included) that holds scripts/ops/; empty when there is none.

@@ -1,8 +1,9 @@
-"""A project and its embedded fleet in temporary folders, driven through the programs as a user would."""
+"""A project and its fleet in temporary folders, driven through the programs as a user would."""
 
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -35,14 +36,17 @@ def alive(pid):
     return text.rsplit(")", 1)[1].split()[0] != "Z"
 
 
-class FleetCase(unittest.TestCase):
-    """One project and one fleet a test; whatever the test left running is ended."""
+class Fleet:
+    """One project and what runs its sessions, in temporary folders of its own. `placement`: who runs them (placement.py)."""
 
     slots = 5
+    placement = None
+    variables = {}
 
-    def setUp(self):
+    def open(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="iw."))
         self.root = self.folder / "project"
+        self.roots = [self.root]
         self.root.mkdir()
         (self.folder / "state").mkdir(mode=0o700)
         self.environment = {
@@ -51,34 +55,47 @@ class FleetCase(unittest.TestCase):
             "LANG": "C.UTF-8",
             "TERM": "xterm",
             "IW_CFG_STATE_DIR": str(self.folder / "state"),
+            **self.variables,
         }
         self.ictl("init")
-        config = self.root / "scripts/ops/config.sh"
-        config.write_text(config.read_text().replace("MAX_CONCURRENT_SESSIONS=5", f"MAX_CONCURRENT_SESSIONS={self.slots}"))
+        self.configure(MAX_CONCURRENT_SESSIONS=self.slots)
+        if self.placement:
+            try:
+                self.placement.start(self)
+            except BaseException:
+                self.close(failed=True)
+                raise
 
-    def tearDown(self):
-        self.run_program(["ictl", "down", "--kill"], check=False)
+    def close(self, failed=False):
+        if self.placement:
+            self.placement.stop(self)
+        else:
+            self.run_program(["ictl", "down", "--kill"], check=False)
         for program in ("worker", "broker"):
             pid = self.pid_of(program)
             if pid:
                 os.kill(pid, signal.SIGKILL)
         for socket in self.folder.glob("state/fleets/*/worker/tmux.sock"):
             subprocess.run(["tmux", "-S", str(socket), "kill-server"], check=False, capture_output=True)
-        if self._outcome_failed():
-            for log in self.folder.glob("state/fleets/*/*.log"):
+        if failed:
+            for log in (*self.folder.glob("state/fleets/*/*.log"), *self.folder.glob("*.log")):
                 print(f"--- {log.name}\n{log.read_text()[-4000:]}")
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _outcome_failed(self):
-        result = getattr(self._outcome, "result", None)
-        return bool(result and (result.failures or result.errors))
+    def configure(self, **values):
+        """Sets variables of the project's config.sh, as a user edits them."""
+        config = self.root / "scripts/ops/config.sh"
+        text = config.read_text()
+        for name, value in values.items():
+            text = re.sub(rf"^{name}=.*$", f"{name}={value}", text, flags=re.M)
+        config.write_text(text)
 
     def run_program(self, argv, check=True, cap=120, **options):
         done = subprocess.run(argv, cwd=options.pop("cwd", self.root), env=options.pop("env", self.environment),
                               stdin=options.pop("stdin", subprocess.DEVNULL), capture_output=True, text=True,
                               timeout=cap, check=False, **options)
         if check and done.returncode != 0:
-            self.fail(f"{argv} exited {done.returncode}\n{done.stdout}\n{done.stderr}")
+            raise AssertionError(f"{argv} exited {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
     def ictl(self, *arguments, **options):
@@ -91,12 +108,14 @@ class FleetCase(unittest.TestCase):
         return self.run_program(["bash", "-c", script], **options)
 
     def agent(self, name, body, mode=0o755):
-        folder = self.root / "agents" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        run = folder / "run"
-        run.write_text(body)
-        run.chmod(mode)
-        return run
+        """The same script in every root of the placement."""
+        for root in self.roots:
+            folder = root / "agents" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            run = folder / "run"
+            run.write_text(body)
+            run.chmod(mode)
+        return self.root / "agents" / name / "run"
 
     def prompt(self, text="do it\n", name="task.md"):
         path = self.folder / name
@@ -106,7 +125,8 @@ class FleetCase(unittest.TestCase):
     def create(self, agent, prompt=None):
         output = self.manager("create", agent, prompt or self.prompt()).stdout
         lines = [line for line in output.splitlines() if line.startswith("Session created: ")]
-        self.assertEqual(len(lines), 1, output)
+        if len(lines) != 1:
+            raise AssertionError(f"one line begins with \"Session created: \", not so in:\n{output}")
         return lines[0].split()[2]
 
     def workspace(self, session):
@@ -123,7 +143,8 @@ class FleetCase(unittest.TestCase):
 
     def fleet_folder(self):
         found = list((self.folder / "state/fleets").glob("*"))
-        self.assertEqual(len(found), 1)
+        if len(found) != 1:
+            raise AssertionError(f"{len(found)} fleets")
         return found[0]
 
     def pid_of(self, half):
@@ -136,9 +157,70 @@ class FleetCase(unittest.TestCase):
 
     def kill_half(self, half):
         pid = self.pid_of(half)
-        self.assertIsNotNone(pid, f"no {half} runs")
+        if pid is None:
+            raise AssertionError(f"no {half} runs")
         os.kill(pid, signal.SIGKILL)
-        self.assertTrue(wait_until(lambda: not alive(pid)))
+        if not wait_until(lambda: not alive(pid)):
+            raise AssertionError(f"the {half} outlives SIGKILL")
         return pid
 
 
+def outcome_failed(case):
+    result = getattr(case._outcome, "result", None)
+    return any(test is case for test, _ in (*result.failures, *result.errors)) if result else False
+
+
+class FleetCase(Fleet, unittest.TestCase):
+    """One project and one fleet a test; whatever the test left running is ended."""
+
+    def setUp(self):
+        self.open()
+
+    def tearDown(self):
+        self.close(outcome_failed(self))
+
+
+class SharedFleetCase(Fleet, unittest.TestCase):
+    """One project and one fleet for all tests of the class, which leave alone what is not theirs."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.shared = Fleet()
+        cls.shared.slots, cls.shared.placement, cls.shared.variables = cls.slots, cls.placement, cls.variables
+        cls.failed = False
+        cls.shared.open()
+        cls.prepare(cls.shared)
+
+    @classmethod
+    def prepare(cls, fleet):
+        """Agents that several tests use."""
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.shared.close(cls.failed)
+
+    def setUp(self):
+        self.__dict__.update(vars(self.shared))
+
+    def tearDown(self):
+        type(self).failed = type(self).failed or outcome_failed(self)
+
+
+class Gate:
+    """A named pipe before which an agent stops (`read -r _ <"PATH"`) until the test lets it go."""
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        os.mkfifo(self.path)
+
+    def open(self):
+        """Lets go whoever waits; waits until somebody does."""
+        if not wait_until(self._let_go):
+            raise AssertionError(f"nobody waits at {self.path}")
+
+    def _let_go(self):
+        try:
+            os.close(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:  # nobody has it open for reading
+            return False
+        return True

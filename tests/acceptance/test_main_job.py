@@ -5,7 +5,7 @@ import re
 import subprocess
 import unittest
 
-from fleet import SOURCE, FleetCase, alive, wait_until
+from fleet import FleetCase, alive, wait_until
 
 GRAFANA = """#!/bin/bash
 cat >/dev/null
@@ -44,22 +44,6 @@ class MainJob(FleetCase):
         # Nobody makes it again, and its status is still known.
         self.assertEqual(self.status(session)["status"], "COMPLETED")
         self.assertFalse(self.workspace(session).exists())
-
-    def test_the_users_own_first_example_as_it_stands(self):
-        document = SOURCE.parent / "shared/seed/native-orchestrator-examples.md"
-        if not document.exists():
-            print("the user's document is not at hand here; its behaviour is covered by the test above")
-            return
-        self.agent("grafana-agent", GRAFANA)
-        text = document.read_text()
-        block = text[text.index("# Step 1: Planning Agent identifies"):]
-        # The block holds fenced text of its own; it ends at the fence before "Expected Output".
-        block = block[:block.index("**Expected Output**")].rstrip().removesuffix("```")
-        script = block.replace("/tmp/grafana-validation-task.md", f"{self.folder}/t.md").replace("sleep 5", "sleep 0.2")
-        output = self.bash(script).stdout
-        for line in ("Validation complete: COMPLETED", "Grafana validation passed", "- Service: running",
-                     "- Dashboard: true", "- Enable alerting for Prometheus", "Session archived: docs/.scratch/archive"):
-            self.assertIn(line, output)
 
     def test_create_into_a_pipe_ends_although_it_started_the_fleet(self):
         self.agent("grafana-agent", GRAFANA)

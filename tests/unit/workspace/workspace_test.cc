@@ -381,6 +381,19 @@ TEST_F(WorkspaceTest, PreparingTouchesTheArchiveAndOverwritesNothing) {
     EXPECT_EQ(read(project_.global_log), "[2025-11-18T15:10:00Z] [WARN] kept\n");
 }
 
+TEST_F(WorkspaceTest, AMoveOfAllSessionsIntoTheArchiveIsRefused) {
+    ASSERT_TRUE(prepare_project(project_).ok());
+    const std::string target = project_.archive + "/sessions";
+    const std::string text = read(target);
+    EXPECT_NE(text, "");
+    EXPECT_NE(::rename(project_.sessions.c_str(), target.c_str()), 0);
+    EXPECT_TRUE(io::exists(project_.sessions));
+    // Somebody's own file of that name is left alone.
+    ASSERT_TRUE(io::write_file(target, "mine", 0644, io::Sync::none).ok());
+    ASSERT_TRUE(prepare_project(project_).ok());
+    EXPECT_EQ(read(target), "mine");
+}
+
 TEST_F(WorkspaceTest, OddEntriesUnderOurNamesGoAsideAndTheEndIsWritten) {
     ASSERT_TRUE(create(project_, running_view(), "p").ok());
     ASSERT_TRUE(io::remove_file(folder() + "/session.log").ok());

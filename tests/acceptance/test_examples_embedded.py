@@ -1,0 +1,18 @@
+"""The examples on the embedded fleet of a directory made by `ictl init`."""
+
+import unittest
+
+from example_tests import Examples, OneSlotExamples
+from fleet import FleetCase
+
+
+class Embedded(Examples, FleetCase):
+    pass
+
+
+class EmbeddedWithOneSlot(OneSlotExamples, FleetCase):
+    pass
+
+
+if __name__ == "__main__":
+    unittest.main()
