@@ -53,7 +53,8 @@ bool BrokerLink::send(Request request) {
         std::erase_if(expected_,
                       [](const auto& entry) { return entry.second.verb == "heartbeat"; });
     }
-    Expected expected{.verb = std::string(verb(request)), .ticket = 0, .reports = {}};
+    Expected expected{
+        .verb = std::string(verb(request)), .ticket = 0, .reports = {}, .on_answer = {}};
     if (const auto* message = std::get_if<ReportRequest>(&request)) {
         for (const Report& report : message->reports)
             expected.reports.push_back({{report.session, report.fence}, report.number});
@@ -62,8 +63,17 @@ bool BrokerLink::send(Request request) {
 }
 
 bool BrokerLink::send_relay(std::uint64_t ticket, RelayRequest request) {
-    return send_expected(std::move(request),
-                         Expected{.verb = "relay", .ticket = ticket, .reports = {}});
+    return send_expected(
+        std::move(request),
+        Expected{.verb = "relay", .ticket = ticket, .reports = {}, .on_answer = {}});
+}
+
+bool BrokerLink::ask(Request request, OnAnswer on_answer) {
+    Expected expected{.verb = std::string(verb(request)),
+                      .ticket = 0,
+                      .reports = {},
+                      .on_answer = std::move(on_answer)};
+    return send_expected(std::move(request), std::move(expected));
 }
 
 bool BrokerLink::send_expected(Request request, Expected expected) {
@@ -110,6 +120,10 @@ void BrokerLink::take_reply(ReplyFrame frame) {
 }
 
 void BrokerLink::take_reply(Expected expected, Reply reply) {
+    if (expected.on_answer) {
+        handlers_.on_event(HeardEvent{});
+        return expected.on_answer(std::move(reply));
+    }
     const auto ignore = [this](const auto&) { handlers_.on_event(HeardEvent{}); };
     std::visit(
         overloaded{
@@ -136,6 +150,10 @@ void BrokerLink::take_error(const Expected& expected, const Error& error) {
         // The request of a process inside a session is repeated after the next welcome.
         handlers_.on_event(NoSessionEvent{});
         return;
+    }
+    if (expected.on_answer) {
+        handlers_.on_event(HeardEvent{});
+        return expected.on_answer(error);
     }
     if (expected.verb == "hello") {
         handlers_.on_event(RefusedEvent{error});

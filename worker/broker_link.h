@@ -37,12 +37,17 @@ class BrokerLink {
     // False: nobody is connected; nothing was sent.
     bool send(Request request);
     bool send_relay(std::uint64_t ticket, RelayRequest request);
+    // A request of the shell's own, past the core. The answer may be the broker's refusal; none
+    // comes over a connection that was given up.
+    using OnAnswer = std::function<void(Result<Reply>)>;
+    bool ask(Request request, OnAnswer on_answer);
 
   private:
     struct Expected {
         std::string verb;
         std::uint64_t ticket = 0;        // of a relay
         std::vector<ReportRef> reports;  // of a report
+        OnAnswer on_answer;              // of what was asked
     };
 
     bool send_expected(Request request, Expected expected);
