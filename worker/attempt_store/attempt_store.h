@@ -101,6 +101,8 @@ struct JudgedRecord {
     std::string result_sha256;
     bool result_inline = false;
     std::string result;
+    std::optional<EndCause> fault;       // that replaces the cause of the end
+    std::optional<Delivered> delivered;  // what was put to the broker
 };
 
 // Everything that is known of one attempt.

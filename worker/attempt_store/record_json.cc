@@ -133,6 +133,20 @@ std::optional<Claim> parse_claim_word(std::string_view text) {
     return std::nullopt;
 }
 
+Json delivered_json(const std::optional<Delivered>& delivered) {
+    if (!delivered) return nullptr;
+    return Json{{"manifest", delivered->manifest},
+                {"files", delivered->files},
+                {"bytes", delivered->bytes}};
+}
+std::optional<Delivered> read_delivered(const Json& json, const char* key) {
+    const Json value = json.value(key, Json());
+    if (value.is_null()) return std::nullopt;
+    return Delivered{.manifest = read_text(value, "manifest"),
+                     .files = value.at("files").get<std::uint64_t>(),
+                     .bytes = value.at("bytes").get<std::uint64_t>()};
+}
+
 std::vector<std::string> read_texts(const Json& json, const char* key) {
     return json.at(key).get<std::vector<std::string>>();
 }
@@ -319,7 +333,9 @@ std::string to_json(const JudgedRecord& record) {
                      {"result_size", optional_json(record.result_size)},
                      {"result_sha256", record.result_sha256},
                      {"result_inline", record.result_inline},
-                     {"result", from_bytes(record.result)}});
+                     {"result", from_bytes(record.result)},
+                     {"fault", record.fault ? Json(iw::name(*record.fault)) : Json(nullptr)},
+                     {"delivered", delivered_json(record.delivered)}});
 }
 
 Result<JudgedRecord> parse_judged(std::string_view text) {
@@ -332,6 +348,10 @@ Result<JudgedRecord> parse_judged(std::string_view text) {
         record.result_sha256 = read_text(json, "result_sha256");
         record.result_inline = json.at("result_inline").get<bool>();
         record.result = to_bytes(json.at("result"));
+        // Workers of earlier versions wrote neither.
+        if (!json.value("fault", Json()).is_null())
+            record.fault = read_word(json, "fault", &parse_end_cause);
+        record.delivered = read_delivered(json, "delivered");
         return record;
     });
 }
@@ -370,6 +390,7 @@ std::string to_json(const SessionView& view) {
                      {"timeout_ms", view.timeout.count()},
                      {"tags", view.tags},
                      {"metadata", view.metadata},
+                     {"deliverables", delivered_json(view.deliverables)},
                      {"revision", view.revision}});
 }
 
@@ -402,6 +423,7 @@ Result<SessionView> parse_outcome(std::string_view text) {
         view.timeout = Duration(json.at("timeout_ms").get<std::int64_t>());
         view.tags = read_texts(json, "tags");
         view.metadata = read_text(json, "metadata");
+        view.deliverables = read_delivered(json, "deliverables");
         view.revision = json.at("revision").get<std::uint64_t>();
         return view;
     });

@@ -111,6 +111,13 @@ EndedReport ended_report(const Attempt& attempt, Duration clock_offset,
         const Deliverables& deliverables = *attempt.deliverables;
         report.success = report.cause == EndCause::exited && deliverables.success;
         if (report.reason.empty() && !report.success) report.reason = deliverables.reason;
+        const bool by_itself = report.cause == EndCause::exited || report.cause == EndCause::signal;
+        if (deliverables.fault && by_itself) {
+            report.cause = *deliverables.fault;
+            report.success = false;
+            report.reason = deliverables.reason;
+        }
+        report.deliverables = deliverables.delivered;
         report.result_status = deliverables.result_status;
         report.result_size = deliverables.result_size;
         report.result_sha256 = deliverables.result_sha256;

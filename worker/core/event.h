@@ -189,6 +189,10 @@ struct Deliverables {
     std::string result_sha256;
     bool result_inline = false;
     std::string result;
+    // What the verdict found against an agent that ended by itself: disk_limit, result_missing,
+    // result_invalid. It replaces the cause of the end, with `reason`.
+    std::optional<EndCause> fault;
+    std::optional<Delivered> delivered;  // what the broker has of an attempt that ran away
 };
 struct JudgedEvent {
     AttemptRef attempt;

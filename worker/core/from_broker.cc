@@ -248,13 +248,6 @@ void WorkerCore::State::assign(Assignment assignment) {
     Attempt& attempt = live_[ref];
     attempt.facts.attempt = ref;
     if (attempt.decline || attempt.stop_wish || !attempt.unclaimed()) return;
-    const Origin here{config_.host, config_.root};
-    if (!assignment.origin.empty() && assignment.origin != here) {
-        attempt.decline = "its workspace is at " + assignment.origin.host + ":" +
-                          assignment.origin.root + ", this worker serves " + here.host + ":" +
-                          here.root;
-        return;
-    }
     attempt.facts.assignment = assignment;
     attempt.facts.assignment->prompt.clear();
     note(ref, "", "accepted", "");

@@ -224,15 +224,14 @@ TEST(WorkerStart, AnUnknownAgentEndsStartFailed) {
     EXPECT_EQ(ended->reason, "no agent alpha");
 }
 
-TEST(WorkerStart, DeclinesAWorkspaceElsewhere) {
+TEST(WorkerStart, TakesASessionWhoseProjectStandsElsewhere) {
     Bench bench(bench_config());
     bench.welcome();
     Assignment assignment = assignment_of(kRef);
     assignment.origin = Origin{"other", "/elsewhere"};
     bench.step(AssignEvent{{assignment}});
-    ASSERT_EQ(bench.all<TakeClaim>().size(), 1u);
-    EXPECT_NE(bench.all<TakeClaim>()[0].reason.find("other:/elsewhere"), std::string::npos);
-    EXPECT_FALSE(bench.has<AcceptAssignment>());
+    EXPECT_TRUE(bench.has<AcceptAssignment>());
+    EXPECT_FALSE(bench.has<TakeClaim>());
 }
 
 TEST(WorkerStart, ALauncherThatWasFasterMakesADeclineMoot) {
@@ -412,6 +411,54 @@ TEST(WorkerStop, AnEndBeforeTheStopWasSentStands) {
 }
 
 // ---- End ---------------------------------------------------------------------------------------
+
+TEST(WorkerEnd, ReportsWhatTravelled) {
+    Bench bench(bench_config());
+    bench.welcome();
+    bench.run(kRef);
+    bench.end(kRef, exited(0, bench.wall));
+    const Delivered delivered{.manifest = std::string(64, 'a'), .files = 3, .bytes = 50};
+    bench.step(JudgedEvent{kRef, Deliverables{.success = true, .delivered = delivered}});
+    const Report report = bench.all<SendReports>().at(0).reports.back();
+    const auto* ended = std::get_if<EndedReport>(&report.body);
+    ASSERT_NE(ended, nullptr);
+    EXPECT_TRUE(ended->success);
+    EXPECT_EQ(ended->deliverables, delivered);
+}
+
+TEST(WorkerEnd, AFaultOfTheVerdictReplacesASuccess) {
+    Bench bench(bench_config());
+    bench.welcome();
+    bench.run(kRef);
+    bench.end(kRef, exited(0, bench.wall));
+    bench.step(JudgedEvent{kRef, Deliverables{.success = true,
+                                              .reason = "too much: 600 MB > 500 MB",
+                                              .fault = EndCause::disk_limit}});
+    const Report report = bench.all<SendReports>().at(0).reports.back();
+    const auto* ended = std::get_if<EndedReport>(&report.body);
+    ASSERT_NE(ended, nullptr);
+    EXPECT_FALSE(ended->success);
+    EXPECT_EQ(ended->cause, EndCause::disk_limit);
+    EXPECT_EQ(ended->reason, "too much: 600 MB > 500 MB");
+}
+
+TEST(WorkerEnd, AFaultOfTheVerdictLeavesAStopWhatItIs) {
+    Bench bench(bench_config());
+    bench.welcome();
+    bench.run(kRef);
+    bench.step(StopEvent{{StopOrder{kRef.session, kRef.fence, Detail::killed, "by hand"}}});
+    bench.step(StopRecordedEvent{kRef, std::nullopt});
+    EndFact end = exited(0, bench.wall);
+    end.stop_sent = true;
+    bench.end(kRef, end);
+    bench.step(
+        JudgedEvent{kRef, Deliverables{.reason = "too much", .fault = EndCause::disk_limit}});
+    const Report report = bench.all<SendReports>().at(0).reports.back();
+    const auto* ended = std::get_if<EndedReport>(&report.body);
+    ASSERT_NE(ended, nullptr);
+    EXPECT_EQ(ended->cause, EndCause::stopped);
+    EXPECT_EQ(ended->reason, "by hand");
+}
 
 TEST(WorkerEnd, WaitsForTheLogThenReportsThenWritesThenCloses) {
     Bench bench(bench_config());
