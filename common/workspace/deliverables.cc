@@ -215,6 +215,7 @@ Manifest Collector::manifest() const {
     manifest.files.reserve(found_.size());
     for (const auto& [path, found] : found_)
         manifest.files.push_back(found.file);
+    manifest.left_out = left_out();
     return manifest;
 }
 

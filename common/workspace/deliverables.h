@@ -37,6 +37,8 @@ struct DeliveredFile {
 
 struct Manifest {
     std::vector<DeliveredFile> files;  // by path, each once
+    // For people: names that stayed behind, and why; see Collector::left_out.
+    std::vector<std::string> left_out;
 
     bool operator==(const Manifest&) const = default;
 };
@@ -44,7 +46,7 @@ struct Manifest {
 // Sum of the sizes.
 std::uint64_t total_bytes(const Manifest& manifest);
 
-// {"version":1,"files":[{"path","size","sha256","mode"}]}, the same text for the same files.
+// As common/PROTOCOL.md has it ("Files that travel"); the same text for the same files.
 std::string format_manifest(const Manifest& manifest);
 // bad_request: not a manifest, or one that no collector makes (a path that leaves the workspace, a
 // file that is also a folder, too many of them); the message names what is wrong.
@@ -74,7 +76,7 @@ class Collector {
 
     // More than the limits allow: why. Nothing of it is of use then.
     const std::string& over() const { return over_; }
-    // Once done: what was found.
+    // Once done: what was found, and what was left out.
     Manifest manifest() const;
     // Names that stay behind, each with why; at most kLeftOutMax, then how many more.
     std::vector<std::string> left_out() const;

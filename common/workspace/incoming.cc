@@ -237,6 +237,15 @@ Status Incoming::append(const std::string& blob, std::uint64_t offset, std::stri
     return part.have < part.size ? Status(Done{}) : finish(blob, part);
 }
 
+std::size_t Incoming::give_up(const std::string& blob) {
+    if (const auto found = missing_.find(blob); found != missing_.end()) {
+        static_cast<void>(drop(blob, found->second, ""));
+        missing_.erase(found);
+    }
+    return std::erase_if(manifest_.files,
+                         [&](const DeliveredFile& file) { return file.sha256 == blob; });
+}
+
 Error Incoming::drop(const std::string& blob, Part& part, const std::string& why) {
     ::unlinkat(staging_.get(), (blob + kPartEnd).c_str(), 0);
     const std::uint64_t size = part.size;

@@ -40,6 +40,8 @@ class Incoming {
     // A piece that does not begin where the next one has to is ignored. conflict: the checksum of
     // the whole is wrong, or it is too long; it begins anew. storage_low: the disk is full.
     Status append(const std::string& blob, std::uint64_t offset, std::string_view bytes);
+    // Goes on without a blob that is nowhere any more; how many files are missing for it.
+    std::size_t give_up(const std::string& blob);
     bool complete() const { return missing_.empty(); }
     // Files and folders in their places, result.json last; only when complete. May be repeated
     // after an error. What stands in the way (a link, a folder) goes aside, never followed.

@@ -15,8 +15,9 @@ using Json = nlohmann::json;
 constexpr int kVersion = 1;
 constexpr std::size_t kPartMax = 255;  // of a name in a folder, on every file system that counts
 constexpr std::size_t kDepthMax = 64;
-constexpr const char* kPlain = "0644";
-constexpr const char* kExecutable = "0755";
+constexpr int kPlain = 0644;
+constexpr int kExecutable = 0755;
+constexpr std::size_t kLineMax = 400;  // of what a peer says was left out
 
 Error wrong(const std::string& what) {
     return make_error(ErrorCode::bad_request, "not a manifest of deliverables: " + what);
@@ -46,7 +47,7 @@ Result<DeliveredFile> parse_file(const Json& json) {
     if (size == json.end() || !size->is_number_unsigned()) return wrong(file.path + " has no size");
     file.size = size->get<std::uint64_t>();
     if (!is_sha256(file.sha256)) return wrong(file.path + " has no checksum");
-    const std::string mode = text_of(json, "mode");
+    const Json mode = json.value("mode", Json());
     if (mode != kPlain && mode != kExecutable) return wrong(file.path + " has no mode");
     file.executable = mode == kExecutable;
     return file;
@@ -92,7 +93,9 @@ std::string format_manifest(const Manifest& manifest) {
                          {"sha256", file.sha256},
                          {"mode", file.executable ? kExecutable : kPlain}});
     }
-    return Json{{"version", kVersion}, {"files", std::move(files)}}.dump();
+    Json json{{"version", kVersion}, {"files", std::move(files)}};
+    if (!manifest.left_out.empty()) json["left_out"] = manifest.left_out;
+    return json.dump();
 }
 
 Result<Manifest> parse_manifest(std::string_view text) {
@@ -115,6 +118,11 @@ Result<Manifest> parse_manifest(std::string_view text) {
         if (sizes.try_emplace(file->sha256, file->size).first->second != file->size)
             return wrong("two sizes of " + file->sha256);
         manifest.files.push_back(std::move(*file));
+    }
+    for (const Json& line : json.value("left_out", Json::array())) {
+        if (manifest.left_out.size() > Collector::kLeftOutMax) break;
+        if (line.is_string())
+            manifest.left_out.push_back(short_line(line.get<std::string>(), kLineMax));
     }
     const std::string both = file_in_the_way(manifest);
     if (!both.empty()) return wrong(both + " is a file and a folder");

@@ -64,7 +64,7 @@ TEST_F(DeliverablesTest, KnowsSizeChecksumAndWhoMayExecute) {
     ASSERT_EQ(::chmod(path("run.sh").c_str(), 0750), 0);
     const Manifest manifest = collect(kRoomy).manifest();
     const Manifest expected{{{"empty", 0, io::sha256_hex(""), false},
-                             {"run.sh", 10, io::sha256_hex("#!/bin/sh\n"), true}}};
+                             {"run.sh", 10, io::sha256_hex("#!/bin/sh\n"), true}}, {}};
     EXPECT_EQ(manifest, expected);
 }
 
@@ -201,7 +201,7 @@ std::string entry(const std::string& name, const std::string& rest) {
     return "{\"path\":\"" + name + "\"," + rest + "}";
 }
 std::string file(const std::string& name) {
-    return entry(name, "\"size\":1,\"mode\":\"0644\",\"sha256\":\"" + io::sha256_hex("x") + "\"");
+    return entry(name, "\"size\":1,\"mode\":420,\"sha256\":\"" + io::sha256_hex("x") + "\"");
 }
 std::string manifest_of(const std::string& files) {
     return "{\"version\":1,\"files\":[" + files + "]}";
@@ -215,6 +215,15 @@ TEST(ManifestTest, ComesBackAsItWas) {
     EXPECT_EQ(*parsed, manifest);
     EXPECT_EQ(total_bytes(*parsed), 5u);
     EXPECT_TRUE(parse_manifest(manifest_of("")).ok());
+}
+
+TEST(ManifestTest, WhatAPeerSaysToPeopleIsMadePrintable) {
+    const Result<Manifest> parsed = parse_manifest(
+        "{\"version\":1,\"files\":[],\"left_out\":[7,\"a\\u001b[2Jb\\nc\"]}");
+    ASSERT_TRUE(parsed.ok());
+    ASSERT_EQ(parsed->left_out.size(), 1u);
+    EXPECT_EQ(printable(parsed->left_out[0], true), parsed->left_out[0]);
+    EXPECT_TRUE(parse_manifest("{\"version\":1,\"files\":[],\"left_out\":7}").ok());
 }
 
 TEST(ManifestTest, RefusesNamesThatLeaveTheWorkspace) {
@@ -264,13 +273,13 @@ TEST(ManifestTest, RefusesWhatNoCollectorMakes) {
         manifest_of(file("b") + "," + file("a")),
         manifest_of(file("a") + "," + file("a")),
         manifest_of(file("a") + "," + file("a-b") + "," + file("a/b")),
-        manifest_of(entry("a", "\"size\":-1,\"mode\":\"0644\",\"sha256\":\"" + sha + "\"")),
-        manifest_of(entry("a", "\"size\":\"1\",\"mode\":\"0644\",\"sha256\":\"" + sha + "\"")),
-        manifest_of(entry("a", "\"size\":1,\"mode\":\"4755\",\"sha256\":\"" + sha + "\"")),
-        manifest_of(entry("a", "\"size\":1,\"mode\":\"0644\",\"sha256\":\"../x\"")),
-        manifest_of(entry("a", "\"size\":1,\"mode\":\"0644\",\"sha256\":\"" + to_hex("x") + "\"")),
+        manifest_of(entry("a", "\"size\":-1,\"mode\":420,\"sha256\":\"" + sha + "\"")),
+        manifest_of(entry("a", "\"size\":\"1\",\"mode\":420,\"sha256\":\"" + sha + "\"")),
+        manifest_of(entry("a", "\"size\":1,\"mode\":2541,\"sha256\":\"" + sha + "\"")),
+        manifest_of(entry("a", "\"size\":1,\"mode\":420,\"sha256\":\"../x\"")),
+        manifest_of(entry("a", "\"size\":1,\"mode\":420,\"sha256\":\"" + to_hex("x") + "\"")),
         manifest_of(file("a") + "," +
-                    entry("b", "\"size\":2,\"mode\":\"0644\",\"sha256\":\"" + sha + "\"")),
+                    entry("b", "\"size\":2,\"mode\":420,\"sha256\":\"" + sha + "\"")),
         std::string(kManifestBytesMax + 1, ' '),
     };
     for (const std::string& text : bad)

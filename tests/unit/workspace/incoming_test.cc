@@ -161,6 +161,17 @@ TEST_F(IncomingTest, AWrongChecksumBeginsAnew) {
     EXPECT_EQ(read("a"), "0123456789");
 }
 
+TEST_F(IncomingTest, GoesOnWithoutABlobThatIsNowhereAnyMore) {
+    const std::vector<Content> contents = {{"a", "aaaa"}, {"b", "bbbb"}, {"c", "bbbb"}};
+    Incoming incoming = open();
+    ASSERT_TRUE(incoming.expect(manifest_of(contents)).ok());
+    ASSERT_TRUE(incoming.append(io::sha256_hex("aaaa"), 0, "aaaa").ok());
+    ASSERT_TRUE(incoming.append(io::sha256_hex("bbbb"), 0, "bb").ok());
+    EXPECT_EQ(incoming.give_up(io::sha256_hex("bbbb")), 2u);
+    ASSERT_TRUE(incoming.install().ok());
+    EXPECT_EQ(names(), Names{"a"});
+}
+
 TEST_F(IncomingTest, LeftoversOfOthersAreNotTrusted) {
     const std::vector<Content> contents = {{"a", "0123456789"}, {"b", "abcdefghij"}};
     const std::string staging = folder() + "/" + std::string(kIncomingPrefix) + "x/";
