@@ -8,6 +8,7 @@
 #include "common/base/text.h"
 #include "common/io/files.h"
 #include "common/workspace/archive.h"
+#include "common/workspace/edits.h"
 #include "common/workspace/state_file.h"
 #include "common/workspace/workspace.h"
 
@@ -136,11 +137,16 @@ Status write_state(const ProjectPaths& project, const SessionView& session, bool
     const std::string folder = project.workspace(session.id);
     if (!is_folder(folder)) return Done{};
     clear_name(state_path(folder), S_IFREG);
-    const Result<std::string> old = io::read_file(state_path(folder), kStateMax);
-    const std::string text =
-        merge_state_json(session, tmux_active, now, old.ok() ? std::string_view(*old) : "");
-    return unless_missing(folder,
-                          io::write_file(state_path(folder), text, kFileMode, io::Sync::none));
+    const Result<RewrittenState> written = rewrite_state(
+        project, session.id,
+        [&](const std::string& kept) { return merge_state_json(session, tmux_active, now, kept); });
+    if (!written) return unless_missing(folder, written.error());
+    if (written->broken.empty()) return Done{};
+    return log_session(project, session.id, now, LogWord::warn, broken_line(written->broken));
+}
+
+std::string broken_line(const std::string& kept_as) {
+    return "state.json was no JSON object; it was written anew, what stood there is in " + kept_as;
 }
 
 Status log_session(const ProjectPaths& project, const SessionId& id, WallTime time, LogWord level,

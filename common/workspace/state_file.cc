@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "common/base/text.h"
+#include "common/workspace/edits.h"
 #include "common/workspace/workspace.h"
 
 namespace iw::workspace {
@@ -76,10 +78,69 @@ std::optional<WallTime> time_of(const Json& json, const char* field) {
     return parse_utc(text_of(json, field));
 }
 
-bool says_something(const Json& value) {
-    if (value.is_null()) return false;
-    if (value.is_string()) return !value.get_ref<const std::string&>().empty();
-    return !value.empty();
+// Of the kind that the field has; what a script may have meant by another one cannot be told.
+bool is_of_kind(const std::string& field, const Json& value) {
+    if (field == "tags") return value.is_array();
+    if (field == "metadata") return value.is_object();
+    return value.is_null() || value.is_string();
+}
+
+// Fields of `old` that are not ours.
+void keep_unknown(Json& state, const Json& old) {
+    for (const auto& [field, value] : old.items()) {
+        if (!state.contains(field)) state[field] = value;
+    }
+}
+
+bool is_text_of_at_most(const Json& value, std::size_t max) {
+    return value.is_string() && value.get_ref<const std::string&>().size() <= max;
+}
+
+void read_parent(const Json& value, const SharedFields& known, ForeignEdit& edit) {
+    if (value.is_null()) {
+        if (!known.parent.empty()) edit.parent = SessionId();
+        return;
+    }
+    const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+    if (value.is_string() && text == known.parent.str()) return;
+    if (value.is_string() && is_session_id(text)) {
+        edit.parent = SessionId(text);
+        return;
+    }
+    edit.refused.push_back(
+        "parent_session: " +
+        (text.empty() ? "it is empty"
+                      : "\"" + printable(text.substr(0, 200), true) + "\" is no session id"));
+}
+
+void read_tags(const Json& value, const SharedFields& known, ForeignEdit& edit) {
+    const bool fits = value.is_array() && value.size() <= limits::kTagsMax &&
+                      std::ranges::all_of(value, [](const Json& tag) {
+                          return is_text_of_at_most(tag, limits::kTagBytesMax) &&
+                                 !tag.get_ref<const std::string&>().empty();
+                      });
+    if (!fits) {
+        edit.refused.push_back("tags: it is no list of at most " +
+                               std::to_string(limits::kTagsMax) + " texts of 1 to " +
+                               std::to_string(limits::kTagBytesMax) + " bytes");
+        return;
+    }
+    auto tags = value.get<std::vector<std::string>>();
+    if (tags != known.tags) edit.tags = std::move(tags);
+}
+
+void read_metadata(const Json& value, const SharedFields& known, ForeignEdit& edit) {
+    using Plain = nlohmann::json;  // in which the order of keys makes no difference
+    const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+    if (!value.is_object() || text.size() > limits::kMetadataMax) {
+        edit.refused.push_back("metadata: it is no object of at most " +
+                               std::to_string(limits::kMetadataMax) + " bytes");
+        return;
+    }
+    Plain before = Plain::parse(known.metadata, nullptr, /*allow_exceptions=*/false);
+    if (!before.is_object()) before = Plain::object();
+    if (Plain::parse(text, nullptr, false) == before) return;
+    edit.metadata = value.empty() ? std::string() : text;
 }
 
 }  // namespace
@@ -88,12 +149,69 @@ std::string merge_state_json(const SessionView& session, bool tmux_active, WallT
                              std::string_view kept) {
     Json state = to_json(session, tmux_active, now);
     const Json old = parse(kept);
-    for (const auto& [field, value] : old.items()) {
-        const bool shared = std::ranges::find(kShared, field) != kShared.end();
-        const bool ours = state.contains(field);
-        if (!ours || (shared && says_something(value))) state[field] = value;
+    for (const char* field : kShared) {
+        const auto found = old.find(field);
+        if (found != old.end() && is_of_kind(field, *found)) state[field] = *found;
     }
+    keep_unknown(state, old);
     return dump(state);
+}
+
+std::string state_json_of(const SessionView& session, bool tmux_active, WallTime now,
+                          std::string_view kept) {
+    Json state = to_json(session, tmux_active, now);
+    keep_unknown(state, parse(kept));
+    return dump(state);
+}
+
+bool is_state_object(std::string_view json) {
+    return Json::parse(json, nullptr, /*allow_exceptions=*/false).is_object();
+}
+
+std::optional<ForeignEdit> foreign_edit(std::string_view json, const SharedFields& known) {
+    const Json state = Json::parse(json, nullptr, /*allow_exceptions=*/false);
+    if (!state.is_object()) return std::nullopt;
+    ForeignEdit edit;
+    const auto read = [&](const char* field, auto&& reader) {
+        const auto found = state.find(field);
+        if (found != state.end()) reader(*found, known, edit);
+    };
+    read("parent_session", read_parent);
+    read("tags", read_tags);
+    read("metadata", read_metadata);
+    return edit;
+}
+
+SharedFields shared_of(const SessionView& session) {
+    return {.parent = session.parent, .tags = session.tags, .metadata = session.metadata};
+}
+
+void set_shared(SessionView& session, const SharedFields& fields) {
+    session.parent = fields.parent;
+    session.tags = fields.tags;
+    session.metadata = fields.metadata;
+}
+
+SharedFields apply(SharedFields fields, const ForeignEdit& edit) {
+    if (edit.parent) fields.parent = *edit.parent;
+    if (edit.tags) fields.tags = *edit.tags;
+    if (edit.metadata) fields.metadata = *edit.metadata;
+    return fields;
+}
+
+void merge_into(ForeignEdit& edit, const ForeignEdit& later) {
+    if (later.parent) edit.parent = later.parent;
+    if (later.tags) edit.tags = later.tags;
+    if (later.metadata) edit.metadata = later.metadata;
+    edit.refused.insert(edit.refused.end(), later.refused.begin(), later.refused.end());
+}
+
+EditRequest edit_request(const SessionId& id, const ForeignEdit& edit) {
+    return EditRequest{.id = id.str(),
+                       .exact = true,
+                       .parent = edit.parent,
+                       .tags = edit.tags,
+                       .metadata = edit.metadata};
 }
 
 std::string state_json(const SessionView& session, bool tmux_active, WallTime now) {
