@@ -19,14 +19,19 @@ constexpr Duration kAnswerPatience{30'000};
 constexpr Duration kNoRoomPause{10'000};
 constexpr Duration kSendPause{5'000};
 
+// What the broker refuses now, it may take later.
+bool may_pass(ErrorCode code) {
+    return is_retryable(code) || code == ErrorCode::read_only || code == ErrorCode::internal ||
+           code == ErrorCode::io;
+}
+
 }  // namespace
 
 void Uploader::start(Job job) {
     const AttemptRef attempt = job.event.attempt;
     if (uploads_.contains(attempt)) return;
     workspace::Collector collector(
-        job.folder,
-        {.files_max = workspace::kManifestFilesMax, .bytes_max = job.bytes_max});
+        job.folder, {.files_max = workspace::kManifestFilesMax, .bytes_max = job.bytes_max});
     uploads_.emplace(attempt, Upload{.job = std::move(job), .collector = std::move(collector)});
 }
 
@@ -151,9 +156,8 @@ Uploader::Transfer* Uploader::next_transfer(Upload& upload) {
     }
     if (!upload.transfers.empty() || upload.manifest_sent) return nullptr;
     upload.manifest_sent = true;
-    upload.transfers.push_back({.blob = io::sha256_hex(upload.manifest),
-                                .path = "",
-                                .size = upload.manifest.size()});
+    upload.transfers.push_back(
+        {.blob = io::sha256_hex(upload.manifest), .path = "", .size = upload.manifest.size()});
     return &upload.transfers.back();
 }
 
@@ -233,29 +237,15 @@ void Uploader::take(Upload& upload, Transfer& transfer, std::uint64_t have) {
 
 void Uploader::take_error(const AttemptRef& attempt, const std::string& blob, const Error& error) {
     Upload& upload = uploads_.at(attempt);
-    switch (error.code) {
-        case ErrorCode::no_session:
-            return;  // asked again after the next welcome
-        case ErrorCode::conflict:
-            return changed(upload, blob);
-        case ErrorCode::too_large:
-            return finish_over(attempt, error.message);
-        case ErrorCode::storage_low:
-        case ErrorCode::rate_limited:
-        case ErrorCode::read_only:
-        case ErrorCode::shutting_down:
-        case ErrorCode::unreachable:
-        case ErrorCode::internal:
-            warn(upload, "its files wait for the broker: " + error.message);
-            upload.not_before = now_ + kNoRoomPause;
-            begin_anew(upload);
-            std::erase_if(flights_,
-                          [&](const auto& entry) { return entry.second.attempt == attempt; });
-            return;
-        default:
-            // Nobody wants them any more, or this broker cannot take files at all.
-            return finish_undelivered(attempt, error.message);
-    }
+    if (error.code == ErrorCode::no_session) return;  // asked again after the next welcome
+    if (error.code == ErrorCode::conflict) return changed(upload, blob);
+    if (error.code == ErrorCode::too_large) return finish_over(attempt, error.message);
+    // Nobody wants them any more, or this broker cannot take files at all.
+    if (!may_pass(error.code)) return finish_undelivered(attempt, error.message);
+    warn(upload, "its files wait for the broker: " + error.message);
+    upload.not_before = now_ + kNoRoomPause;
+    begin_anew(upload);
+    std::erase_if(flights_, [&](const auto& entry) { return entry.second.attempt == attempt; });
 }
 
 // The file is not what was hashed: it is read anew, and so is the manifest made anew.
@@ -287,10 +277,9 @@ void Uploader::finish(const AttemptRef& attempt) {
     auto node = uploads_.extract(attempt);
     Upload& upload = node.mapped();
     const workspace::Manifest manifest = upload.collector.manifest();
-    upload.job.event.deliverables.delivered =
-        Delivered{.manifest = io::sha256_hex(upload.manifest),
-                  .files = manifest.files.size(),
-                  .bytes = upload.bytes};
+    upload.job.event.deliverables.delivered = Delivered{.manifest = io::sha256_hex(upload.manifest),
+                                                        .files = manifest.files.size(),
+                                                        .bytes = upload.bytes};
     io::log(io::LogLevel::info, "delivered",
             {{"attempt", attempt_name(attempt)},
              {"files", std::to_string(manifest.files.size())},
