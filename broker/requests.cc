@@ -200,10 +200,14 @@ void Requests::hello_worker(const Requester& who, const HelloRequest& request) {
     const WorkerName name = request.worker->name;
     const Turn::Rewrite welcome = [&](Answer answer) -> std::optional<Answer> {
         const auto* reply = std::get_if<Reply>(&answer);
-        if (reply == nullptr || !std::holds_alternative<WelcomeReply>(*reply)) return answer;
+        const auto* of_core = reply == nullptr ? nullptr : std::get_if<WelcomeReply>(reply);
+        if (of_core == nullptr) return answer;
         parts_.peers.set_worker(who.to.peer, name);
         reports_.greeted(who.to.peer, request.worker->inventory);
-        return Reply(own_welcome());
+        WelcomeReply whole = own_welcome();
+        // One that comes after the release is asked for what it has closed all the same.
+        whole.restored = of_core->restored;
+        return Reply(std::move(whole));
     };
     if (request.worker->seen) parts_.admin.compare_heads(name, *request.worker->seen);
     HelloEvent event{

@@ -53,8 +53,8 @@ std::optional<Error> BrokerCore::State::confirm_refusal(const Session& session) 
     return confirm_refusal(worker);
 }
 
-Result<std::vector<SessionId>> BrokerCore::State::confirmed_dead(
-    const ConfirmDeadRequest& request) {
+Result<std::vector<SessionId>> BrokerCore::State::confirmed_dead(const ConfirmDeadRequest& request,
+                                                                 const std::string& evidence) {
     if (!request.id.empty()) {
         const Session* session = durable_.session(SessionId(request.id));
         if (session == nullptr) {
@@ -62,6 +62,12 @@ Result<std::vector<SessionId>> BrokerCore::State::confirmed_dead(
                               "no live session " + printable(request.id, true));
         }
         if (std::optional<Error> error = confirm_refusal(*session)) return *std::move(error);
+        if (durable_.restored()) {
+            return make_error(ErrorCode::conflict,
+                              "the store was restored, and how the attempt went on is not known "
+                              "here; confirm its worker dead, or do this after `ictl resume "
+                              "--after-restore`");
+        }
         return std::vector{*session->id};
     }
     std::vector<const Worker*> workers;
@@ -86,7 +92,7 @@ Result<std::vector<SessionId>> BrokerCore::State::confirmed_dead(
             ids.push_back(*session->id);
     }
     for (const Worker* worker : workers)
-        presence_.at(worker->registration.name).is_confirmed_dead = true;
+        presence_.at(worker->registration.name).confirmed_dead = evidence;
     return ids;
 }
 
@@ -99,25 +105,42 @@ void BrokerCore::State::on(ConfirmDeadEvent event) {
     if (std::optional<Error> error = form_refusal(event.request)) {
         return refuse(caller, error->code, std::move(error->message));
     }
-    const Result<std::vector<SessionId>> ids = confirmed_dead(event.request);
-    if (!ids) return refuse(caller, ids.error().code, ids.error().message);
     const std::string evidence =
         "confirmed dead by " + caller.principal + ": " + event.request.reason;
+    const Result<std::vector<SessionId>> ids = confirmed_dead(event.request, evidence);
+    if (!ids) return refuse(caller, ids.error().code, ids.error().message);
     ConfirmDeadReply answer;
     for (const SessionId& id : *ids) {
-        const Session& session = *durable_.session(id);
-        lose_attempt(session, evidence);
+        // A restored store may have forgotten that the attempt had ended. Its worker may still come
+        // and say so: until the release nothing is lost by an admin's word.
         SessionView view =
-            session.phase == Phase::closing ? outcome_of(session).session : view_of(session);
-        begin_closing(id);
-        // Final only if nobody has files to write.
-        if (const Session* still = durable_.session(id)) view = view_of(*still);
+            durable_.restored() ? view_of(*durable_.session(id)) : lose_and_show(id, evidence);
+        if (durable_.restored()) view.reason += "; lost with `ictl resume --after-restore`";
         // Whoever asks knows the sessions; many of them must fit one message.
         view.metadata.clear();
         view.tags.clear();
         if (answer.sessions.size() < limits::kPageRowsMax) answer.sessions.push_back(view);
     }
     reply(caller, std::move(answer));
+}
+
+SessionView BrokerCore::State::lose_and_show(const SessionId& id, const std::string& evidence) {
+    const Session& session = *durable_.session(id);
+    lose_attempt(session, evidence);
+    SessionView view =
+        session.phase == Phase::closing ? outcome_of(session).session : view_of(session);
+    begin_closing(id);
+    // Final only if nobody has files to write.
+    const Session* still = durable_.session(id);
+    return still == nullptr ? view : view_of(*still);
+}
+
+void BrokerCore::State::lose_confirmed(const Worker& worker, const std::string& evidence) {
+    std::vector<SessionId> ids;
+    for (const auto& [ordinal, session] : worker.held)
+        ids.push_back(*session->id);
+    for (const SessionId& id : ids)
+        lose(*durable_.session(id), evidence);
 }
 
 }  // namespace iw::broker

@@ -196,11 +196,20 @@ void BrokerCore::State::assign(Session& session, const Worker& worker) {
     IW_CHECK(can_run(worker.registration, session.placement->placement));
     IW_CHECK(!durable_.restored());
     emit(AttemptAssigned{.id = *session.id,
-                         .fence = {durable_.generation(), session.fence.attempt + 1},
+                         .fence = next_fence(session),
                          .worker = worker.registration.name,
                          .host = worker.registration.host});
     IW_CHECK(used(worker) <= worker.registration.slots);
     send_assignment(presence_.at(worker.registration.name), session);
+}
+
+// An attempt that was adopted may be of a later generation than ours, from a restore that this
+// store knows nothing of. What was given out in that one is not known either, so the next is of one
+// above.
+Fence BrokerCore::State::next_fence(const Session& session) const {
+    const std::uint32_t generation = durable_.generation();
+    const std::uint32_t known = session.fence.generation;
+    return {known > generation ? known + 1 : generation, session.fence.attempt + 1};
 }
 
 // One a message: with a prompt of the largest size, two of them would not fit into one.

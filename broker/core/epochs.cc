@@ -16,10 +16,17 @@ namespace {
 // A worker that lists more attempts that nobody knows is not remembered in full.
 constexpr std::size_t kUnknownMax = 10'000;
 constexpr std::size_t kNamesShown = 10;
+// Nobody gets there honestly, and there must be room above.
 constexpr std::uint32_t kGenerationMax = 4'000'000'000;
+constexpr std::uint32_t kAttemptMax = 4'000'000'000;
 constexpr std::uint32_t kLeapMax = 1'000'000;
 // A clock is rarely set back by more.
 constexpr Duration kIdAheadMax{7LL * 24 * 3600 * 1000};
+
+bool is_believable(Fence fence) {
+    return fence.generation >= 1 && fence.generation < kGenerationMax && fence.attempt >= 1 &&
+           fence.attempt < kAttemptMax;
+}
 
 // From 1 to kLeapMax, and another one for nearly every epoch (FNV-1a).
 std::uint32_t leap_of(const std::string& epoch) {
@@ -64,6 +71,11 @@ void BrokerCore::State::on(BeginEpochEvent event) {
                     .principal = std::move(event.principal)});
     skip_past_ids();
     await_workers();
+    // Whether these attempts are over is looked at again when all is known.
+    std::erase_if(cascades_, [this](const Cascade& cascade) {
+        if (!cascade.kill) returned_.push_back(cascade.root);
+        return !cascade.kill;
+    });
     if (!event.caller) return;
     reply(
         *event.caller,
@@ -89,6 +101,7 @@ void BrokerCore::State::merge(const Worker& worker, Presence& presence,
                               const std::vector<AttemptState>& attempts) {
     if (!presence.is_listing) return;
     for (const AttemptState& attempt : attempts) {
+        if (!is_believable(attempt.fence)) continue;
         raise_generation_above(attempt.fence);
         Session* session = durable_.session(attempt.session);
         if (session == nullptr) {
@@ -124,8 +137,6 @@ void BrokerCore::State::merge(const Worker& worker, Presence& presence,
 void BrokerCore::State::raise_generation_above(Fence fence) {
     const std::uint32_t generation = durable_.generation();
     if (!durable_.restored() || fence.generation < generation) return;
-    // Nobody gets there honestly, and there would be no room left above it.
-    if (fence.generation >= kGenerationMax) return;
     raise_generation(fence.generation + 1, "a worker knows the one before");
 }
 
@@ -186,7 +197,7 @@ std::vector<WorkerName> BrokerCore::State::unheard() const {
     std::vector<WorkerName> names;
     for (const auto& [name, worker] : durable_.workers()) {
         const Presence& presence = presence_.at(name);
-        if (!presence.is_unheard || presence.is_confirmed_dead) continue;
+        if (!presence.is_unheard || !presence.confirmed_dead.empty()) continue;
         if (!heard.contains(worker.registration.state_id)) names.push_back(name);
     }
     return names;
@@ -208,11 +219,8 @@ std::optional<Error> BrokerCore::State::release_refusal() const {
                         "may then run twice");
     }
     for (const auto& [name, presence] : presence_) {
-        if (presence.is_unheard || presence.is_confirmed_dead) continue;
-        const bool is_owing =
-            std::any_of(presence.owed.begin(), presence.owed.end(), [](const auto& owed) {
-                return owed.second == AttemptPhase::closed || owed.second == AttemptPhase::closing;
-            });
+        if (presence.is_unheard || !presence.confirmed_dead.empty()) continue;
+        const bool is_owing = presence.owes_ends();
         if (!presence.is_listing && !is_owing) continue;
         return conflict(
             "worker " + name.str() + " has not yet " +
@@ -244,7 +252,11 @@ void BrokerCore::State::on(ReleaseEvent event) {
     emit(RestoreReleased{.principal = caller.principal, .reason = event.reason});
     for (const auto& [name, worker] : durable_.workers()) {
         Presence& presence = presence_.at(name);
-        if (!presence.is_listing && !presence.is_unheard) lose_unlisted(worker, presence);
+        if (!presence.confirmed_dead.empty()) {
+            lose_confirmed(worker, presence.confirmed_dead);
+        } else if (!presence.is_listing && !presence.is_unheard) {
+            lose_unlisted(worker, presence);
+        }
     }
     ready_.touch_all();
     reply(caller,

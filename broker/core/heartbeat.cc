@@ -62,7 +62,8 @@ void BrokerCore::State::heard(const WorkerName& name, Presence& presence) {
     presence.heard_wall = time_.wall;
     presence.is_given_up = false;
     presence.is_unheard = false;
-    presence.is_confirmed_dead = false;
+    presence.is_awaited = false;
+    presence.confirmed_dead.clear();
     const Worker& worker = *durable_.worker(name);
     if (worker.is_up()) return;
     note_worker(worker, worker_state::kUp, "heard again after " + format_elapsed(silence));
@@ -92,10 +93,12 @@ void BrokerCore::State::on(HeartbeatEvent event) {
     }
     take_inventory(worker, *presence, heartbeat.attempts);
     const bool has_listed = presence->is_listing && heartbeat.closed_all;
+    // Until the ends are here as well, so that a restart of this broker asks for them once more.
+    const bool is_asked_for = (presence->is_listing && !has_listed) || presence->owes_ends();
     reply(event.caller, HeartbeatReply{.time = time_.wall,
                                        .stops = stops(worker, heartbeat.attempts),
                                        .limits = limit_changes(worker, heartbeat.attempts),
-                                       .restored = presence->is_listing && !has_listed,
+                                       .restored = is_asked_for,
                                        .seq = durable_.head()});
     send_missing(worker, *presence, all);
     if (has_listed) end_listing(worker, *presence);

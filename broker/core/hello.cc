@@ -117,6 +117,9 @@ std::optional<Error> BrokerCore::State::hello_refusal(const WorkerHello& hello) 
 
 void BrokerCore::State::on(HelloEvent event) {
     if (std::optional<Error> error = hello_refusal(event.worker)) {
+        const auto named = presence_.find(event.worker.name);
+        const bool is_silent = named != presence_.end() && !named->second.peer;
+        if (is_silent && error->code == ErrorCode::name_taken) named->second.is_awaited = true;
         return refuse(event.caller, error->code, std::move(error->message));
     }
     const Worker* before = durable_.worker(event.worker.name);
@@ -230,6 +233,8 @@ void BrokerCore::State::lose_forgotten(const Worker& worker,
         if (session->phase != Phase::running || is_orphan(*session, worker)) continue;
         if (!is_new_start && session->fence.generation == durable_.generation()) continue;
         if (listed.contains(AttemptRef{.session = *session->id, .fence = session->fence})) continue;
+        // It has said that this one is over, and is about to say how.
+        if (presence_.at(worker.registration.name).owed.contains(ordinal)) continue;
         forgotten.push_back(session);
     }
     for (const Session* session : forgotten) {

@@ -4,10 +4,12 @@
 // heard, what it was sent and what it says it runs. None of it is durable; after a start it begins
 // anew.
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <set>
+#include <string>
 
 #include "broker/core/event.h"
 #include "common/base/ids.h"
@@ -37,11 +39,20 @@ struct Presence {
     std::set<std::uint64_t> listed;
     // By ordinal, how far it had come then with what it holds: asked for until it is known here.
     std::map<std::uint64_t, AttemptPhase> owed;
-    // An admin's word that it is gone for good; until it is heard.
-    bool is_confirmed_dead = false;
+    // Since it was heard another start has asked for the name, and waits for it.
+    bool is_awaited = false;
+    // An admin's word that it is gone for good, with the evidence; until it is heard. Empty: nobody
+    // has said so.
+    std::string confirmed_dead;
     // Attempts given to the name's previous incarnation, by ordinal, and when they count as lost.
     std::map<std::uint64_t, Timestamp> orphans;
 
+    // Whether it has listed attempts as over whose ends are not known here.
+    bool owes_ends() const {
+        return std::any_of(owed.begin(), owed.end(), [](const auto& each) {
+            return each.second == AttemptPhase::closed || each.second == AttemptPhase::closing;
+        });
+    }
     // An assignment sent after the previous beat may still be on its way: only a list that was made
     // a whole beat later proves that it did not arrive.
     bool is_due_again(std::uint64_t ordinal) const {

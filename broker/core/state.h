@@ -201,8 +201,14 @@ class BrokerCore::State {
     // ---- Confirmed losses
     std::optional<Error> confirm_refusal(const Session& session) const;
     std::optional<Error> confirm_refusal(const Worker& worker) const;
-    // The sessions that the request is about, or why it cannot be.
-    Result<std::vector<SessionId>> confirmed_dead(const ConfirmDeadRequest& request);
+    // The sessions that the request is about, or why it cannot be. Notes the evidence for each
+    // worker that it names.
+    Result<std::vector<SessionId>> confirmed_dead(const ConfirmDeadRequest& request,
+                                                  const std::string& evidence);
+    // Counts the session's attempt as lost; the session as it stands after that.
+    SessionView lose_and_show(const SessionId& id, const std::string& evidence);
+    // All that the worker holds.
+    void lose_confirmed(const Worker& worker, const std::string& evidence);
 
     // ---- Reports
     // Everything that a report changes is emitted here; the acknowledgement leaves after the
@@ -356,6 +362,8 @@ class BrokerCore::State {
     bool is_room_left_below(const ReadyQueue::Class& placement_class,
                             const Session& ancestor) const;
     void assign(Session& session, const Worker& worker);
+    // Above every fence that any store is known to have given out for the session.
+    Fence next_fence(const Session& session) const;
 
     // ---- Views
     // What records say that the session shows, and what it waits for.

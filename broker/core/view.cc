@@ -135,6 +135,13 @@ void BrokerCore::State::describe_ready(const Session& session, SessionView& view
     }
     view.detail = Detail::no_worker;
     view.reason = "waiting for a worker that " + wanted(session.placement->placement);
+    for (const Worker* worker : eligible) {
+        if (!presence_.at(worker->registration.name).is_awaited) continue;
+        view.reason = "waiting for worker " + worker->registration.name.str() +
+                      ", which was started anew and gets the name when its former start has been "
+                      "silent for " +
+                      format_duration(config_.unreachable_after);
+    }
 }
 
 void BrokerCore::State::describe_held(const Session& session, SessionView& view) const {

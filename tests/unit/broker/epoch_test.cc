@@ -228,7 +228,7 @@ TEST(Epoch, ARunningAttemptIsAdoptedWithItsOldFence) {
     EXPECT_FALSE(scene.report("w", 9, id, {1, 3}, scene.exited(1)).error.has_value());
     scene.tick_after(seconds(5));
     EXPECT_EQ(scene.fence(id), (Fence{2, 4}));
-    EXPECT_EQ(scene.report("w", 9, id, {1, 3}, scene.exited(0)).error.has_value(), true);
+    EXPECT_TRUE(scene.report("w", 9, id, {1, 2}, scene.exited(0)).error.has_value());
 }
 
 TEST(Epoch, TheNewestOfSeveralAttemptsIsAdopted) {
@@ -320,6 +320,55 @@ TEST(Epoch, AGenerationThatAWorkerKnowsIsLeftToIt) {
     // Afterwards nobody's word raises it.
     scene.heartbeat("w", 8, {running(id, {3, 1})});
     EXPECT_EQ(scene.core.fleet(scene.time).generation, 3u);
+}
+
+// No store gives these out, and there would be nothing above them, or nothing at all.
+TEST(Epoch, AFenceThatNobodyCanHaveIsNotAdopted) {
+    for (const Fence fence :
+         {Fence{5, 0}, Fence{0, 7}, Fence{1, 4'294'967'295}, Fence{4'294'967'295, 2}}) {
+        Scene scene;
+        Submission submission = CoreDriver::submission("a");
+        submission.retry = RetryPolicy{.attempts_max = 9, .backoff = seconds(1)};
+        const SessionId id = scene.submitted(submission);
+        scene.backup();
+        scene.restore();
+        scene.comes("w", 8, {running(id, fence)});
+        const Actions list = scene.lists("w", 8, {running(id, fence)}, {closed(id, fence)});
+        EXPECT_TRUE(CoreDriver::records<AttemptAdopted>(list).empty());
+        EXPECT_EQ(scene.fence(id), (Fence{1, 1}));
+        scene.release(true);
+        scene.report("w", 8, id, fence, scene.exited(1));
+        scene.report("w", 8, id, {1, 1}, scene.exited(1));
+        scene.heartbeat("w", 8, {});
+        scene.tick_after(seconds(5));
+        EXPECT_GT(scene.fence(id), (Fence{2, 1}));
+    }
+}
+
+// Two forced releases of one backup leap differently far; of the further one a worker comes late.
+TEST(Epoch, AfterAnAttemptOfALaterGenerationTheNextOneIsAboveIt) {
+    Scene scene;
+    Submission submission = CoreDriver::submission("a");
+    submission.retry = RetryPolicy{.attempts_max = 9, .backoff = seconds(1)};
+    const SessionId id = scene.submitted(submission);
+    scene.report("w", 7, id, {1, 1}, scene.started());
+    scene.backup();
+    scene.restore();
+    scene.release(true);
+    WorkerHello late = CoreDriver::worker("w");
+    late.start_count = 2;
+    late.seen = SeenHead{.epoch = "another second", .seq = 3};
+    late.inventory = {running(id, {3'000'000, 2})};
+    EXPECT_EQ(CoreDriver::records<AttemptAdopted>(scene.hello(late, 8)).size(), 1u);
+    scene.lists("w", 8, late.inventory, {});
+    for (std::uint32_t attempt = 2; attempt < 5; ++attempt) {
+        const Fence fence{2'999'998 + attempt, attempt};
+        EXPECT_EQ(scene.fence(id), fence);
+        scene.report("w", 8, id, fence, scene.exited(1));
+        scene.tick_after(seconds(200));
+        scene.heartbeat("w", 8, {});
+    }
+    scene.replayed();
 }
 
 // Nobody was asked, so nobody could say that the generation had been there before.
@@ -465,6 +514,91 @@ TEST(Epoch, AWorkerThatIsConfirmedDeadOrRenamedIsNotWaitedFor) {
     scene.step(ConfirmDeadEvent{CoreDriver::caller(1), {.worker = "x", .reason = "burnt"}});
     EXPECT_TRUE(scene.core.fleet(scene.time).unheard.empty());
     EXPECT_FALSE(CoreDriver::refusal(scene.release(false)).has_value());
+}
+
+// Asked for the end, it may not have heard the question: that its next hello lists nothing is no
+// loss.
+TEST(Epoch, AnEndThatIsOwedIsWaitedForOverANewConnection) {
+    for (const std::uint64_t start : {2, 3}) {
+        Scene scene;
+        const SessionId id = scene.submitted("a");
+        scene.report("w", 7, id, {1, 1}, scene.started());
+        scene.backup();
+        scene.complete(id, {1, 1});
+        scene.restore();
+        scene.release(true);
+        WorkerHello late = CoreDriver::worker("w");
+        late.start_count = 2;
+        late.seen = SeenHead{.epoch = "first", .seq = 3};
+        scene.hello(late, 8);
+        const Actions list = scene.lists("w", 8, {}, {closed(id, {1, 1})});
+        // It belongs to this epoch once its ends are known as well.
+        EXPECT_TRUE(CoreDriver::reply<HeartbeatReply>(list).restored);
+        scene.step(PeerGoneEvent{{8}});
+        late.start_count = start;
+        late.seen->epoch = "second";
+        scene.hello(late, 9);
+        EXPECT_EQ(scene.shown(id), "RUNNING/working");
+        scene.heartbeat("w", 9, {});
+        EXPECT_EQ(CoreDriver::assigned(scene.heartbeat("w", 9, {})), std::vector{id});
+        EXPECT_TRUE(scene.report("w", 9, id, {1, 1}, scene.exited(0)).outcome.has_value());
+        EXPECT_FALSE(CoreDriver::reply<HeartbeatReply>(scene.heartbeat("w", 9, {})).restored);
+    }
+}
+
+// What it had ended is not run again because an admin took it for dead before it came.
+TEST(Epoch, AWorkerThatComesAfterItWasConfirmedDeadStillTells) {
+    for (const OnLost policy : {OnLost::wait, OnLost::requeue}) {
+        Scene scene;
+        Submission submission = CoreDriver::submission("a");
+        submission.on_lost = policy;
+        const SessionId id = scene.submitted(submission);
+        scene.report("w", 7, id, {1, 1}, scene.started());
+        scene.backup();
+        scene.complete(id, {1, 1});
+        scene.restore();
+        scene.tick_after(limits::kUnreachableAfter);
+        const ConfirmDeadEvent of_session{CoreDriver::caller(1),
+                                          {.id = id.str(), .reason = "burnt"}};
+        EXPECT_EQ(scene.refused(scene.step(of_session)),
+                  "CONFLICT: the store was restored, and how the attempt went on is not known "
+                  "here; confirm its worker dead, or do this after `ictl resume --after-restore`");
+        const Actions actions =
+            scene.step(ConfirmDeadEvent{CoreDriver::caller(1), {.host = "h", .reason = "burnt"}});
+        EXPECT_TRUE(actions.records.empty());
+        const SessionView view = CoreDriver::reply<ConfirmDeadReply>(actions).sessions.at(0);
+        EXPECT_EQ(view.status, SessionStatus::running);
+        EXPECT_EQ(view.reason, "worker w is unreachable; lost with `ictl resume --after-restore`");
+        scene.comes("w", 8, {});
+        scene.lists("w", 8, {}, {closed(id, {1, 1})});
+        EXPECT_TRUE(scene.report("w", 8, id, {1, 1}, scene.exited(0)).outcome.has_value());
+        scene.report("w", 8, id, {1, 1}, ClosedReport{});
+        EXPECT_EQ(scene.outcome_text(id), "COMPLETED/done");
+        EXPECT_FALSE(CoreDriver::refusal(scene.release(false)).has_value());
+        EXPECT_EQ(scene.shown(id), "gone");
+    }
+}
+
+TEST(Epoch, WhoStaysAwayIsLostWithTheRelease) {
+    for (const OnLost policy : {OnLost::wait, OnLost::requeue}) {
+        Scene scene;
+        Submission submission = CoreDriver::submission("a");
+        submission.on_lost = policy;
+        const SessionId id = scene.submitted(submission);
+        scene.report("w", 7, id, {1, 1}, scene.started());
+        scene.backup();
+        scene.restore();
+        scene.tick_after(limits::kUnreachableAfter);
+        scene.step(ConfirmDeadEvent{CoreDriver::caller(1), {.worker = "w", .reason = "burnt"}});
+        EXPECT_EQ(scene.shown(id), "RUNNING/unreachable");
+        EXPECT_FALSE(CoreDriver::refusal(scene.release(false)).has_value());
+        if (policy == OnLost::requeue) {
+            EXPECT_EQ(scene.shown(id), "CREATED/retrying");
+            continue;
+        }
+        EXPECT_EQ(scene.outcome_text(id), "FAILED/lost");
+        EXPECT_EQ(scene.outcome(id).evidence, "confirmed dead by uid:1000: burnt");
+    }
 }
 
 TEST(Epoch, ReleaseRefusesWhatItIsNotAbout) {

@@ -63,6 +63,25 @@ TEST(Incarnation, AnythingElseIsRefusedUntilTheOldOneWasSilentForLong) {
     });
 }
 
+// Broker and worker of one host come back from a reboot together.
+TEST(Incarnation, WhoeverWaitsForARefusedStartIsToldSo) {
+    Scene scene(OnLost::wait);
+    scene.core = scene.replayed();
+    const SessionId id = scene.submitted("a");
+    EXPECT_EQ(scene.view(id).reason, "waiting for a worker that offers a");
+    scene.next.boot_id = "boot-2";
+    scene.next.inventory.clear();
+    EXPECT_EQ(refused(scene.hello(scene.next, 8)), "NAME_TAKEN");
+    EXPECT_EQ(scene.shown(id), "CREATED/no-worker");
+    EXPECT_EQ(
+        scene.view(id).reason,
+        "waiting for worker w, which was started anew and gets the name when its former start "
+        "has been silent for 45s");
+    scene.tick_after(limits::kUnreachableAfter);
+    EXPECT_EQ(refused(scene.hello(scene.next, 9)), "ok");
+    EXPECT_EQ(scene.shown(id), "CREATED/assigned");
+}
+
 TEST(Incarnation, OnlyThenDoesAnotherBootProveTheLoss) {
     Scene scene(OnLost::wait);
     scene.next.state_id = "other";
