@@ -96,6 +96,7 @@ void DurableState::restore(const LiveSession& live) {
     session.attempts_used = static_cast<std::uint8_t>(live.attempts_used);
     if (live.parent_fence) session.particulars_made().parent_fence = live.parent_fence;
     link(session);
+    if (live.inside_links) session.particulars_made().inside_links = *live.inside_links;
     if (live.not_before) session.particulars_made().not_before = live.not_before;
     if (live.expires_at) session.particulars_made().expires_at = live.expires_at;
     if (live.fence.attempt > 0 || live.ended || live.kill) {
@@ -155,7 +156,8 @@ Session& DurableState::create(const SessionId& id, const Submission& submission,
     return session;
 }
 
-// Links above a parent that is gone are not known after a recovery: taken for the usual kind.
+// Of a session that comes from the database, it tells; what is above a parent that is gone cannot
+// be found here.
 void DurableState::link(Session& session) {
     if (session.particular().ancestors.empty()) return;
     Particulars& particulars = session.particulars_made();

@@ -241,7 +241,10 @@ struct LiveSession {
     bool failed_by_itself = false;     // likewise: platform_fault is false
     std::optional<Fence> parent_fence;
     std::vector<SessionId> ancestors;  // from the root down to the parent
-    std::string last_reason;           // of the last AttemptReturned
+    // Bit i: what is below ancestors[i] on the way here was submitted from inside an attempt of it;
+    // also where that is final and was forgotten since. None: there are no ancestors.
+    std::optional<std::uint16_t> inside_links;
+    std::string last_reason;  // of the last AttemptReturned
     std::optional<KillWished> kill;
     std::optional<SessionEnded> ended;  // result empty; not closed yet
 };

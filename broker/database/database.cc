@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "broker/database/inside_links.h"
 #include "broker/database/pages.h"
 #include "broker/database/projection.h"
 #include "broker/database/pruning.h"
@@ -323,6 +324,8 @@ Status SqliteDatabase::each_live(const std::function<void(LiveSession&&)>& each)
         " FROM sessions s INDEXED BY sessions_notable WHERE s.closed_at IS NULL AND " + notable +
         " ORDER BY s.number");
     if (!others) return others.error();
+    Result<InsideLinks> links = InsideLinks::prepare(*connection_);
+    if (!links) return links.error();
     Result<bool> more_plain = plain->step();
     Result<bool> more_others = others->step();
     while (true) {
@@ -331,7 +334,11 @@ Status SqliteDatabase::each_live(const std::function<void(LiveSession&&)>& each)
         if (!*more_plain && !*more_others) return Done{};
         const bool is_plain_next =
             *more_plain && (!*more_others || plain->number(0) < others->number(0));
-        each(is_plain_next ? read_plain(*plain) : read_session(*others, 0).session);
+        LiveSession session = is_plain_next ? read_plain(*plain) : read_session(*others, 0).session;
+        const Result<std::optional<std::uint16_t>> inside = links->of(session);
+        if (!inside) return inside.error();
+        session.inside_links = *inside;
+        each(std::move(session));
         if (is_plain_next) more_plain = plain->step();
         if (!is_plain_next) more_others = others->step();
     }

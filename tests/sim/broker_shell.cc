@@ -19,18 +19,15 @@ std::string kind_and_id(const broker::Record& record) {
     return id == nullptr ? line : line + " " + id->str();
 }
 
-// What must be the same after every kind of recovery. Why a session waits is looked at anew.
+// What must be the same after every kind of recovery.
 std::string essence(const SessionView& view) {
-    const bool is_waiting =
-        view.status == SessionStatus::created && view.detail != Detail::assigned;
-    std::string line =
-        view.id.str() + " " + std::string(name(view.status)) + " " +
-        std::string(is_waiting ? "waits" : name(view.detail)) + " " + view.kill_reason + " " +
-        std::to_string(view.attempt) + " " + view.worker + " " + view.host + " " + view.workspace +
-        " " + std::to_string(view.revision) + " " + std::to_string(to_ms(view.created_at)) + " " +
-        view.parent.str() + " " + std::to_string(view.timeout.count()) + " " +
-        std::to_string(view.attempts_used);
-    if (view.status != SessionStatus::created) line += " " + view.reason;
+    std::string line = view.id.str() + " " + std::string(name(view.status)) + " " +
+                       std::string(name(view.detail)) + " " + view.reason + " " + view.kill_reason +
+                       " " + std::to_string(view.attempt) + " " + view.worker + " " + view.host +
+                       " " + view.workspace + " " + std::to_string(view.revision) + " " +
+                       std::to_string(to_ms(view.created_at)) + " " + view.parent.str() + " " +
+                       std::to_string(view.timeout.count()) + " " +
+                       std::to_string(view.attempts_used);
     if (view.started_at) line += " " + std::to_string(to_ms(*view.started_at));
     if (view.not_before) line += " " + std::to_string(to_ms(*view.not_before));
     return line;

@@ -46,7 +46,7 @@ std::string describe(const LiveSession& session) {
             std::to_string(session.platform_faults) + "|" + std::to_string(session.attempts_used) +
             "|" + ms(session.retry_at) + (session.failed_by_itself ? "|by itself|" : "|") +
             session.last_reason;
-
+    text += "|" + (session.inside_links ? std::to_string(*session.inside_links) : "-");
     if (session.kill) text += text_of({.seq = 0, .time = {}, .body = *session.kill});
     if (session.ended) text += text_of({.seq = 0, .time = {}, .body = *session.ended});
     return text;

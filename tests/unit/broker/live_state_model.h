@@ -50,6 +50,8 @@ class LiveStateModel {
         live.expires_at = body.expires_at;
         live.parent_fence = body.parent_fence;
         live.ancestors = body.ancestors;
+        is_from_inside_[body.id] = body.parent_fence.has_value();
+        live.inside_links = links_of(body);
         live.revision = 1;
         order_.push_back(body.id);
         const std::string second = body.id.str().substr(0, 15);
@@ -59,6 +61,18 @@ class LiveStateModel {
         if (time.value() > state_.id_second) state_.newest_ids.clear();
         state_.id_second = std::max(state_.id_second, time.value());
         if (time.value() == state_.id_second) state_.newest_ids.push_back(body.id);
+    }
+    // By what each on the way down was submitted from; one that was never heard of from inside.
+    std::optional<std::uint16_t> links_of(const SessionCreated& body) const {
+        if (body.ancestors.empty()) return std::nullopt;
+        std::uint16_t links = 0;
+        for (std::size_t i = 0; i < body.ancestors.size(); ++i) {
+            const bool is_last = i + 1 == body.ancestors.size();
+            const auto found = is_from_inside_.find(is_last ? body.id : body.ancestors[i + 1]);
+            if (found == is_from_inside_.end() || found->second)
+                links = static_cast<std::uint16_t>(links | 1u << i);
+        }
+        return links;
     }
     void on(const Record&, const AttemptAssigned& body) {
         give_to(sessions_.at(body.id), body.fence, body.worker, body.host);
@@ -143,6 +157,7 @@ class LiveStateModel {
     LiveState state_;
     std::vector<SessionId> order_;
     std::map<SessionId, LiveSession> sessions_;
+    std::map<SessionId, bool> is_from_inside_;  // of all that ever were
     std::map<WorkerName, WorkerRegistered> workers_;
     std::map<std::pair<HoldScope, std::string>, HoldView> holds_;
 };
