@@ -41,6 +41,13 @@ std::string_view kind_of(const ReportBody& body) {
                       body);
 }
 
+// The attempt before the newest one, which failed by itself: its end was reported, or there would
+// be no next one.
+bool is_of_retried(const Session& session, Fence fence) {
+    return session.progressed().failed_by_itself && fence.attempt + 1 == session.fence.attempt &&
+           fence.generation <= session.fence.generation;
+}
+
 bool is_end(const ReportBody& body) {
     return std::holds_alternative<EndedReport>(body) ||
            std::holds_alternative<DeclinedReport>(body);
@@ -107,6 +114,8 @@ ReportAck BrokerCore::State::handle(const Worker& worker, Report& report) {
         handle_closed(worker, *session, report, ack);
         return ack;
     }
+    // Its acknowledgement was lost, and nothing is left to be said of that attempt.
+    if (is_of_retried(*session, report.fence)) return ack;
     const bool is_current = report.fence == session->fence && is_of(*session, worker);
     if (!is_current && !IW_PLANT(stale_report_counts)) {
         supersede(worker, *session, report, "not the current attempt", ack);

@@ -74,7 +74,7 @@ struct Progress {
     std::string workspace;
     std::string last_reason;           // of the last AttemptReturned
     std::optional<WallTime> retry_at;  // likewise
-    bool failed_by_itself = false;     // likewise: no fault of the platform
+    bool failed_by_itself = false;     // likewise: no fault of the platform, so it was reported
     std::optional<KillWished> kill;
     std::unique_ptr<SessionEnded> ended;  // without the bytes of the result
     Origin owner;                         // of the workspace, once ended; empty: nobody's
