@@ -109,6 +109,7 @@ void Turn::step(BrokerCore& core, const Requester& who, CoreEvent event, const R
 
 void Turn::step_regardless(BrokerCore& core, const Requester& who, CoreEvent event,
                            const Rewrite& rewrite) {
+    const bool may_wait = std::holds_alternative<KillEvent>(event);
     Actions actions = core.step(now_, std::move(event));
     keep(actions);
     bool answered = false;
@@ -118,11 +119,19 @@ void Turn::step_regardless(BrokerCore& core, const Requester& who, CoreEvent eve
             continue;
         }
         auto* answer = std::get_if<SendReply>(&out);
-        if (answer == nullptr || answered) continue;
+        if (answer == nullptr) continue;
+        if (answered || answer->peer != who.to.peer || answer->request != who.to.request) {
+            reply_late(*answer);
+            continue;
+        }
         answered = true;
         std::optional<Answer> body = std::move(answer->body);
         if (rewrite) body = rewrite(std::move(*body));
         if (body) reply(who.to, std::move(*body));
+    }
+    if (!answered && may_wait) {
+        unanswered_.insert_or_assign({who.to.peer, who.to.request}, who.to);
+        return;
     }
     // A request that nobody answers would hang its sender until it gives up.
     if (!answered)
@@ -136,7 +145,15 @@ void Turn::step(BrokerCore& core, CoreEvent event) {
     for (Outgoing& out : actions.outgoing) {
         if (auto* message = std::get_if<SendPush>(&out))
             push(message->peer, std::move(message->body));
+        if (auto* answer = std::get_if<SendReply>(&out)) reply_late(*answer);
     }
+}
+
+void Turn::reply_late(SendReply& answer) {
+    const auto found = unanswered_.find({answer.peer, answer.request});
+    if (found == unanswered_.end()) return;
+    reply(found->second, std::move(answer.body));
+    unanswered_.erase(found);
 }
 
 Caller caller_of(const Requester& who) {

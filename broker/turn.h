@@ -4,6 +4,7 @@
 // disk.
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -71,7 +72,8 @@ class Turn {
 
     void reply(const ReplyTo& to, Answer answer);
     void push(PeerId peer, Push push);
-    // One step of the core for a request: every request gets exactly one answer.
+    // One step of the core for a request: every request gets exactly one answer. That to the kill
+    // of a large family may come with a later step.
     void step(BrokerCore& core, const Requester& who, CoreEvent event, const Rewrite& rewrite);
     // A step that nobody asked for.
     void step(BrokerCore& core, CoreEvent event);
@@ -85,8 +87,12 @@ class Turn {
 
   private:
     void keep(Actions& actions);
+    // To the request of an earlier step that was not answered by it; dropped where there is none.
+    void reply_late(SendReply& answer);
 
     Now now_{};
+    // By connection and request id.
+    std::map<std::pair<PeerId, std::string>, ReplyTo> unanswered_;
     std::string still_;
 };
 

@@ -130,8 +130,9 @@ Actions BrokerCore::State::step(Now time, CoreEvent event) {
     // Sessions' deadlines are no leases: they come whatever the event was, and before anything is
     // handed out, so that what has expired is not given to anyone.
     fire_timers();
-    close_failed();
     settle_families();
+    // After all that may end a session which others wait for.
+    close_failed();
     dispatch();
     return std::exchange(actions_, {});
 }

@@ -86,11 +86,12 @@ void BrokerCore::State::end_attempts_children(const Session& parent) {
 }
 
 void BrokerCore::State::settle_families() {
-    // What a restored store takes for over may be going on: see release.
-    if (durable_.restored()) return;
-    for (const SessionId& id : std::exchange(returned_, {})) {
-        const Session* session = durable_.session(id);
-        if (session != nullptr && waits_for_children(*session)) end_attempts_children(*session);
+    // What a restored store takes for over may be going on: see release. Wishes of people stand.
+    if (!durable_.restored()) {
+        for (const SessionId& id : std::exchange(returned_, {})) {
+            const Session* session = durable_.session(id);
+            if (session != nullptr && waits_for_children(*session)) end_attempts_children(*session);
+        }
     }
     run_cascades();
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "tests/unit/broker/core_driver.h"
+#include "tests/unit/broker/live_state_model.h"
 
 namespace iw::broker {
 namespace {
@@ -349,6 +350,23 @@ TEST(KillFamily, AHugeOneIsKilledInParts) {
     EXPECT_EQ(scene.core.counts().queued, 0u);
 }
 
+// A restore holds what follows by itself; a wish is carried out to its end.
+TEST(KillFamily, AHugeOneIsKilledAlsoWhileARestoreHolds) {
+    Scene scene(2);
+    const SessionId parent = scene.submitted("a");
+    scene.start(parent);
+    for (int batch = 0; batch < 12; ++batch)
+        scene.submit_below(parent, std::vector(500, CoreDriver::submission("a")));
+    scene.step(BeginEpochEvent{
+        .caller = std::nullopt, .epoch = "second", .reason = "r", .principal = "uid:0"});
+    scene.kill(parent, "enough");
+    EXPECT_EQ(scene.core.next_deadline(), scene.time.steady);
+    scene.tick();
+    EXPECT_EQ(scene.core.counts().queued, 0u);
+    EXPECT_EQ(scene.shown(parent), "RUNNING/stopping");
+    EXPECT_GT(scene.core.next_deadline(), scene.time.steady);
+}
+
 // ---- Attempts that are over
 // ----------------------------------------------------------------------------------
 
@@ -433,6 +451,45 @@ TEST(OverAttempt, TheWishesAreMadeUpForAfterARestart) {
     scene.tick();
     EXPECT_EQ(scene.outcome_text(scene.queued), "KILLED/parent-killed");
     EXPECT_EQ(scene.shown(scene.running), "RUNNING/stopping");
+}
+
+// What waits for a child outside the family ends with it, and its owner hears of it in the same
+// step.
+TEST(OverAttempt, WhatWaitsForAKilledChildIsDeliveredAtOnce) {
+    Retried scene(false);
+    Submission waits = CoreDriver::submission("a");
+    waits.origin = {"h", "/r"};
+    waits.after = {{.id = scene.queued, .on = AfterCondition::success}};
+    const SessionId waiting = scene.submitted(waits);
+    const Actions actions = scene.finish(scene.parent, 1);
+    EXPECT_EQ(scene.outcome_text(waiting), "FAILED/dependency-failed");
+    std::vector<SessionId> closing;
+    for (const ClosePush& push : CoreDriver::pushes<ClosePush>(actions)) {
+        for (const Outcome& outcome : push.outcomes)
+            closing.push_back(outcome.session.id);
+    }
+    EXPECT_EQ(closing, std::vector{waiting});
+}
+
+// A grandchild by way of a child that was submitted from outside is of no attempt of the parent,
+// also when only the database remembers that child.
+TEST(OverAttempt, WhatTheChildThatIsGoneWasSurvivesARestart) {
+    Retried scene(false);
+    scene.start(scene.adopted);
+    const SessionId grandchild = scene.below(scene.adopted);
+    scene.start(grandchild);
+    scene.finish(scene.adopted, 0);
+    EXPECT_EQ(scene.shown(scene.adopted), "gone");
+    testing::LiveStateModel database;
+    for (const Record& record : scene.journal)
+        database.apply(record);
+    scene.core = BrokerCore(CoreConfig{}, 1);
+    scene.core.restore(database.state());
+    scene.core.started(scene.time);
+    scene.hello(scene.offer, 7);
+    scene.finish(scene.parent, 1);
+    EXPECT_EQ(scene.shown(scene.running), "RUNNING/stopping");
+    EXPECT_EQ(scene.shown(grandchild), "RUNNING/working");
 }
 
 }  // namespace
