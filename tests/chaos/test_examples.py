@@ -17,7 +17,7 @@ DOCUMENT = SOURCE.parent / "shared/seed/native-orchestrator-examples.md"
 
 VALIDATOR = """#!/bin/bash
 cat >/dev/null
-sleep 4
+until [[ -e $IW_PROJECT_ROOT/harmed ]]; do sleep 0.1; done
 cat >"$IW_RESULT_FILE" <<'JSON'
 {"status": "success", "findings": {"service_status": "running", "dashboard_accessible": true,
  "prometheus_connected": true}, "errors": [], "recommendations": ["Enable alerting"]}
@@ -26,7 +26,7 @@ JSON
 # Says that its service is stopped until somebody has started it.
 BROKEN_VALIDATOR = """#!/bin/bash
 cat >/dev/null
-sleep 3
+until [[ -e $IW_PROJECT_ROOT/harmed ]]; do sleep 0.1; done
 if [[ -e $IW_PROJECT_ROOT/service-runs ]]; then
   echo '{"status": "success", "findings": {"service_status": "running"}, "errors": []}' >"$IW_RESULT_FILE"
 else
@@ -50,7 +50,7 @@ class Examples(FleetCase):
         return block.replace("/tmp/", f"{self.folder}/").replace("sleep 5", "sleep 0.2")
 
     def run_harmed(self, script):
-        """The script's output; meanwhile the broker is killed every other second."""
+        """The script's output; meanwhile the broker is killed every other second. Agents end after two of them."""
         over = threading.Event()
         killed = []
 
@@ -62,6 +62,8 @@ class Examples(FleetCase):
                     os.kill(pid, signal.SIGKILL)
                     wait_until(lambda: not alive(pid))
                     killed.append(pid)
+                if len(killed) == 2:
+                    (self.root / "harmed").touch()
         self.ictl("up")
         thread = threading.Thread(target=harm)
         thread.start()
