@@ -92,6 +92,7 @@ class WorkerCore::State {
     void reopen(const AttemptRef& ref);
     void see(Seq seq);
     void record_seen();
+    void enter_epoch();
     void writable_again();
     void list_closed(HeartbeatRequest& heartbeat);
     void closed_listed();
@@ -158,6 +159,8 @@ class WorkerCore::State {
     // The newest record that the broker was seen to have, and how far that is on disk.
     std::optional<SeenHead> seen_;
     std::optional<SeenHead> seen_recorded_;
+    // Of an epoch that this worker does not yet belong to, see enter_epoch.
+    std::optional<SeenHead> next_seen_;
     Timestamp seen_recorded_at_;
     // While the broker was restored, closed attempts are listed in pages. The next page begins
     // behind `closed_next_`; a page counts once its heartbeat is answered.

@@ -105,12 +105,15 @@ void WorkerCore::State::on(WelcomeEvent event) {
     closed_all_ = false;
     closed_next_.reset();
     closed_sent_.reset();
-    if (!seen_ || seen_->epoch != event.welcome.epoch) {
-        // Another epoch counts anew, and what this worker does from here on belongs to it.
-        seen_ = SeenHead{.epoch = event.welcome.epoch, .seq = event.welcome.seq};
+    // Another epoch counts anew.
+    const SeenHead head{.epoch = event.welcome.epoch, .seq = event.welcome.seq};
+    next_seen_.reset();
+    if (seen_ && seen_->epoch != head.epoch) next_seen_ = head;
+    if (!seen_) {
+        seen_ = head;
         record_seen();
     }
-    see(event.welcome.seq);
+    see(head.seq);
     emit(Transition{.subject = "link",
                     .from = "down",
                     .to = "up",
@@ -149,9 +152,22 @@ void WorkerCore::State::writable_again() {
 // ---- What the broker had, and what it may have lost --------------------------------------------
 
 void WorkerCore::State::see(Seq seq) {
+    if (next_seen_) {
+        next_seen_->seq = std::max(next_seen_->seq, seq);
+        return;
+    }
     IW_CHECK(seen_.has_value());
     seen_->seq = std::max(seen_->seq, seq);
     if (now_.steady - seen_recorded_at_ >= config_.seen_interval) record_seen();
+}
+
+// What a worker has closed is asked for by the epoch that its hello names. So it stays with the old
+// one, over restarts of either side, until the new one has it all.
+void WorkerCore::State::enter_epoch() {
+    if (!next_seen_) return;
+    IW_CHECK(seen_.has_value() && seen_->epoch != next_seen_->epoch);
+    seen_ = std::exchange(next_seen_, std::nullopt);
+    record_seen();
 }
 
 void WorkerCore::State::record_seen() {
@@ -213,6 +229,7 @@ void WorkerCore::State::on(HeartbeatAnsweredEvent event) {
     if (event.reply.restored && !restored_) closed_all_ = false;
     restored_ = event.reply.restored;
     if (link_.up()) see(event.reply.seq);
+    if (!restored_) enter_epoch();
     for (const StopOrder& order : event.reply.stops)
         wish_stop(order);
     for (const LimitChange& change : event.reply.limits)
@@ -248,6 +265,8 @@ void WorkerCore::State::assign(Assignment assignment) {
     Attempt& attempt = live_[ref];
     attempt.facts.attempt = ref;
     if (attempt.decline || attempt.stop_wish || !attempt.unclaimed()) return;
+    // Whoever gives new work has heard all, and could lose the record of it.
+    enter_epoch();
     attempt.facts.assignment = assignment;
     attempt.facts.assignment->prompt.clear();
     note(ref, "", "accepted", "");

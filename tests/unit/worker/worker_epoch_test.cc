@@ -92,9 +92,41 @@ TEST(WorkerEpoch, NeverGoesBackWithinAnEpochAndBeginsAnewWithAnother) {
     bench.step(NoSessionEvent{});
     EXPECT_EQ(bench.all<SendHello>().at(0).hello.seen->seq, 500u);
     bench.step(WelcomeEvent{welcome_of("b", 30)});
+    bench.step(answer(31, false));
     ASSERT_EQ(bench.all<RecordSeen>().size(), 1u);
     EXPECT_EQ(bench.all<RecordSeen>()[0].seen.epoch, "b");
-    EXPECT_EQ(bench.all<RecordSeen>()[0].seen.seq, 30u);
+    EXPECT_EQ(bench.all<RecordSeen>()[0].seen.seq, 31u);
+}
+
+// The epoch in its hello is why a restored broker asks for what it has closed. A broker that dies
+// between the welcome and the end of the list must ask again.
+TEST(WorkerEpoch, BelongsToTheOldOneUntilTheNewOneHasHeardAll) {
+    CoreConfig config = bench_config();
+    config.seen = SeenHead{.epoch = "a", .seq = 500};
+    Bench bench(config);
+    greet(bench, welcome_of("b", 30));
+    bench.step(answer(31, true));
+    EXPECT_FALSE(bench.has<RecordSeen>());
+    bench.step(NoSessionEvent{});
+    EXPECT_EQ(bench.all<SendHello>().at(0).hello.seen->epoch, "a");
+    EXPECT_EQ(bench.all<SendHello>().at(0).hello.seen->seq, 500u);
+    bench.step(WelcomeEvent{welcome_of("b", 32)});
+    bench.step(answer(33, true));
+    bench.step(answer(34, false));
+    ASSERT_EQ(bench.all<RecordSeen>().size(), 1u);
+    EXPECT_EQ(bench.all<RecordSeen>()[0].seen.epoch, "b");
+    EXPECT_EQ(bench.all<RecordSeen>()[0].seen.seq, 34u);
+}
+
+TEST(WorkerEpoch, NewWorkIsOfTheNewOne) {
+    CoreConfig config = bench_config();
+    config.seen = SeenHead{.epoch = "a", .seq = 500};
+    Bench bench(config);
+    greet(bench, welcome_of("b", 30));
+    bench.step(AssignEvent{{assignment_of(kRef)}});
+    ASSERT_EQ(bench.all<RecordSeen>().size(), 1u);
+    EXPECT_EQ(bench.all<RecordSeen>()[0].seen.epoch, "b");
+    EXPECT_TRUE(std::holds_alternative<RecordSeen>(bench.actions.front())) << "it comes first";
 }
 
 // ---- A restored broker -------------------------------------------------------------------------
