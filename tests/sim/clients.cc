@@ -267,11 +267,15 @@ void Releaser::start() {
 
 void Releaser::look() {
     if (!parts_.book.is_restored) return rest([this] { look(); });
-    call(ReleaseRequest{.reason = "all is there"}, [this](const Answer& answer) {
+    // Somebody who is refused may lose patience.
+    const bool is_forced = is_refused_ && parts_.world.one_in(6);
+    const std::string reason = is_forced ? kForced : "all is there";
+    call(ReleaseRequest{.force = is_forced, .reason = reason}, [this](const Answer& answer) {
         const auto* error = std::get_if<ErrorReply>(&answer);
         parts_.world.note(name(), error == nullptr ? "released" : error->error.message);
         // When the first answer was lost, the second says that nothing is held back.
         const bool is_over = error == nullptr || error->error.message.starts_with("nothing is");
+        is_refused_ = !is_over;
         if (is_over) parts_.book.is_restored = false;
         rest([this] { look(); });
     });

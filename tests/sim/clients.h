@@ -134,6 +134,8 @@ class Releaser : public Client {
 
   private:
     void look();
+
+    bool is_refused_ = false;
 };
 
 class Watcher : public Client {

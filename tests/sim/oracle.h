@@ -18,6 +18,9 @@
 
 namespace iw::sim {
 
+// The reason of a release that does not wait for every worker.
+inline constexpr const char* kForced = "some are not coming";
+
 class Oracle {
   public:
     enum class End { by_itself, by_signal, stopped, platform };
@@ -103,6 +106,7 @@ class Oracle {
     void on(const broker::WorkerRegistered& body, Timestamp decided);
     void on(const broker::WorkerNoted& body, Timestamp decided);
     void on(const broker::TimeoutChanged& body, Timestamp decided);
+    void on(const broker::RestoreReleased& body, Timestamp decided);
     template <typename Other>
     void on(const Other&, Timestamp) {}
     void check_lost(const Known& known, const AttemptRef& attempt, const std::string& evidence,
@@ -142,6 +146,7 @@ class Oracle {
     std::set<AttemptRef> forgotten_attempts_;
     std::set<AttemptRef> returned_;  // since the restore
     bool is_restored_ = false;
+    bool is_forced_ = false;  // released before all were heard, so what they ran may run again
     bool is_replaying_ = false;
     std::map<std::string, Seq> seen_;
     std::optional<std::string> violation_;

@@ -22,6 +22,10 @@ void Oracle::on(const broker::AttemptAdopted& body, Timestamp) {
     known.state_id = workers_[body.worker].state_id;
 }
 
+void Oracle::on(const broker::RestoreReleased& body, Timestamp) {
+    is_forced_ = is_forced_ || body.reason == kForced;
+}
+
 void Oracle::told_unknown(const SessionId& id) {
     if (!is_forgotten(id)) fail("P1: " + id.str() + " was acknowledged and is not known any more");
 }
@@ -50,6 +54,7 @@ void Oracle::restored(std::size_t kept) {
 
 // What went on or succeeded without the restored store's knowledge is found out, not run again.
 void Oracle::check_second_run(const AttemptRef& attempt) {
+    if (is_forced_) return;
     for (const auto& [other, agent] : agents_) {
         const bool is_older =
             other.session == attempt.session && other.fence.generation < attempt.fence.generation;
