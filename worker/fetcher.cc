@@ -47,9 +47,8 @@ std::optional<Timestamp> Fetcher::deadline(Timestamp now) const {
 
 void Fetcher::work(Timestamp now) {
     now_ = now;
-    std::erase_if(flights_, [&](const auto& entry) {
-        return now - entry.second.since >= kAnswerPatience;
-    });
+    std::erase_if(flights_,
+                  [&](const auto& entry) { return now - entry.second.since >= kAnswerPatience; });
     bool moved = connected_;
     while (moved) {
         moved = false;

@@ -25,8 +25,9 @@ class Fetcher {
     struct Handlers {
         // False: it could not be handed to the transport; nothing was sent.
         std::function<bool(std::uint64_t ticket, GetRequest request)> send;
-        // The end of a job. ok: what the broker has is in place, or the workspace is gone; the lines
-        // say what is missing. An error: it may succeed later (storage_low: when there is room).
+        // The end of a job. ok: what the broker has is in place, or the workspace is gone; the
+        // lines say what is missing. An error: it may succeed later (storage_low: when there is
+        // room).
         std::function<void(const WriteFinal& action, const Result<std::vector<std::string>>& lines)>
             on_done;
     };

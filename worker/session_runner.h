@@ -44,6 +44,8 @@ class SessionRunner {
     WrittenEvent write_started(const WriteStarted& action, WallTime now);
     WrittenEvent write_final(const WriteFinal& action, WallTime now);
     void note(const NoteSession& action, WallTime now);
+    // Whether the session's workspace is this worker's to write.
+    bool is_ours(const SessionView& session) const;
 
   private:
     Status prepare_workspace(const Launch& action, const std::string& prompt);
@@ -54,7 +56,6 @@ class SessionRunner {
     void add_variables(const Launch& action, LaunchPlan& plan) const;
     Status start_tmux(const AttemptRef& attempt);
     SuccessRule rule_of(const AttemptRef& attempt) const;
-    bool is_ours(const SessionView& session) const;
 
     Parts parts_;
 };

@@ -221,8 +221,13 @@ void WorkerServer::act(Judge& action) {
     result(runner_.judge(action));
 }
 void WorkerServer::act(WriteFinal& action) {
-    keeper_.leave(action.outcome.id);
     result(runner_.write_final(action, broker_now()));
+    keep(action.outcome);
+}
+// Its workspace is watched as long as it stands in sessions/.
+void WorkerServer::keep(const SessionView& session) {
+    if (!runner_.is_ours(session)) return keeper_.leave(session.id);
+    keeper_.keep(session);
 }
 void WorkerServer::act(NoteSession& action) {
     runner_.note(action, broker_now());

@@ -118,7 +118,12 @@ WorkerServer::WorkerServer(WorkerOptions options, const Identity& identity, Part
                        parts_.store.folder(attempt) + "/prompt.md", limits::kPromptMax);
                    return prompt ? *prompt : std::string();
                },
-           .now = [this] { return broker_now(); }}),
+           .now = [this] { return broker_now(); },
+           .ask =
+               [this](Request request, BrokerLink::OnAnswer on_answer) {
+                   return core_.linked() && link_.ask(std::move(request), std::move(on_answer));
+               },
+           .is_ours = [this](const SessionView& session) { return runner_.is_ours(session); }}),
       core_(core_config(options_, identity, parts_.agents)) {}
 
 WorkerServer::~WorkerServer() = default;
@@ -143,6 +148,7 @@ int WorkerServer::run() {
             return kExitSoftware;
         }
         if (std::exchange(offer_changed_, false)) offer();
+        keeper_.tick(io::steady_now());
         dispatch(TickEvent{});
     }
     io::log(io::LogLevel::info, "stopped", {{"worker", options_.name.str()}});
@@ -155,10 +161,12 @@ Now WorkerServer::core_now() const {
 
 std::optional<Timestamp> WorkerServer::deadline() const {
     if (stopping_) return stop_by_;
+    std::optional<Timestamp> deadline = keeper_.deadline();
     const std::optional<Timestamp> wanted = core_.next_deadline();
-    if (!wanted) return std::nullopt;
+    if (!wanted) return deadline;
     // The core lives on CLOCK_BOOTTIME, waiting on CLOCK_MONOTONIC; the two differ by suspends.
-    return io::steady_now() + (*wanted - io::boottime_now());
+    const Timestamp then = io::steady_now() + (*wanted - io::boottime_now());
+    return deadline ? std::min(*deadline, then) : then;
 }
 
 // Events that come up while actions are performed wait until those are done.
@@ -173,7 +181,10 @@ void WorkerServer::dispatch(CoreEvent event) {
         for (Action& action : actions)
             perform(action);
         const bool up = core_.linked();
-        if (up && !linked_) sockets_.resend();
+        if (up && !linked_) {
+            sockets_.resend();
+            keeper_.connected();
+        }
         linked_ = up;
     }
     dispatching_ = false;

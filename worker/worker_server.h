@@ -92,6 +92,7 @@ class WorkerServer {
     void act(NoteSession& action);
     void act(Transition& action);
     void send(Request request);
+    void keep(const SessionView& session);
 
     // Attempts on disk and their launchers.
     struct Watched {

@@ -1,8 +1,8 @@
 #include "worker/workspace_keeper.h"
 
 #include <sys/inotify.h>
-#include <sys/stat.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "common/io/files.h"
@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::uint32_t kWritten = IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE;
 constexpr std::uint32_t kGone = IN_MOVED_FROM | IN_DELETE;
+constexpr Duration kRetryPause{10'000};
 
 void log_failure(const Status& status, const SessionId& id) {
     if (status) return;
@@ -22,31 +23,58 @@ void log_failure(const Status& status, const SessionId& id) {
 
 }  // namespace
 
-void WorkspaceKeeper::follow(const AttemptRef& attempt) {
-    Followed& followed = followed_[attempt.session];
-    followed.attempt = attempt;
-    followed.ours = version(attempt.session);
-    watch_folders(followed);
+// ---- Which workspaces --------------------------------------------------------------------------
+
+WorkspaceKeeper::Followed& WorkspaceKeeper::entry(const SessionId& id) {
+    Followed& followed = followed_[id];
+    followed.id = id;
+    return followed;
 }
 
-void WorkspaceKeeper::watch_folders(const Followed& followed) {
-    const SessionId id = followed.attempt.session;
-    log_failure(parts_.watch.add(parts_.project.sessions, kGone,
-                                 [this](const std::string& name) {
-                                     const auto found = followed_.find(SessionId(name));
-                                     if (found != followed_.end()) look_at(found->second);
-                                 }),
-                id);
-    log_failure(parts_.watch.add(parts_.project.workspace(id), kWritten,
-                                 [this, id](const std::string& name) {
-                                     const auto found = followed_.find(id);
-                                     if (found == followed_.end() || name != "state.json") return;
-                                     look_at(found->second);
-                                 }),
-                id);
+void WorkspaceKeeper::follow(const AttemptRef& attempt) {
+    const bool is_new = !followed_.contains(attempt.session);
+    Followed& followed = entry(attempt.session);
+    followed.attempt = attempt;
+    final_.erase(attempt.session);
+    if (is_new) {
+        if (const auto view = parts_.view(attempt)) followed.known = workspace::shared_of(*view);
+        followed.base = followed.known;
+        // An edit that an earlier process has told the broker differs from the assignment.
+        followed.confirmed = listed_;
+    }
+    watch_folders(attempt.session);
+    look_at(attempt.session);
+}
+
+void WorkspaceKeeper::keep(SessionView session) {
+    const SessionId id = session.id;
+    const bool runs = session.status == SessionStatus::running;
+    if (!runs && !io::exists(parts_.project.workspace(id))) return leave(id);
+    const auto found = followed_.find(id);
+    if (found != followed_.end() && found->second.view.revision > session.revision) return;
+    Followed& followed = entry(id);
+    session.workspace = parts_.project.workspace(id);
+    followed.known = workspace::shared_of(session);
+    if (found == followed_.end()) followed.base = followed.known;
+    followed.confirmed = true;
+    followed.attempt.reset();
+    followed.view = std::move(session);
+    followed.seen.reset();
+    final_.erase(id);
+    if (is_final(followed.view.status)) final_.insert(id);
+    watch_folders(id);
+    look_at(id);
+    drop_oldest_final();
+}
+
+// Ids begin with the second in which they were made.
+void WorkspaceKeeper::drop_oldest_final() {
+    while (final_.size() > kFinalMax)
+        leave(SessionId(*final_.begin()));
 }
 
 void WorkspaceKeeper::leave(const SessionId& id) {
+    final_.erase(id);
     if (followed_.erase(id) == 0) return;
     parts_.watch.remove(parts_.project.workspace(id));
     if (followed_.empty()) parts_.watch.remove(parts_.project.sessions);
@@ -57,53 +85,250 @@ void WorkspaceKeeper::leave(const AttemptRef& attempt) {
     if (found != followed_.end() && found->second.attempt == attempt) leave(attempt.session);
 }
 
-void WorkspaceKeeper::look_at_all() {
-    for (auto& [id, followed] : followed_)
-        look_at(followed);
+void WorkspaceKeeper::watch_folders(const SessionId& id) {
+    log_failure(parts_.watch.add(parts_.project.sessions, kGone,
+                                 [this](const std::string& name) { look_at(SessionId(name)); }),
+                id);
+    log_failure(parts_.watch.add(parts_.project.workspace(id), kWritten,
+                                 [this, id](const std::string& name) {
+                                     if (name == "state.json") look_at(id);
+                                 }),
+                id);
 }
 
-void WorkspaceKeeper::look_at(Followed& followed) {
-    const SessionId& id = followed.attempt.session;
-    if (!io::exists(parts_.project.workspace(id))) return make_again(followed);
-    const std::optional<Version> now = version(id);
-    if (!now || now != followed.ours) put_right(followed);
+// ---- Putting right -----------------------------------------------------------------------------
+
+void WorkspaceKeeper::look_at_all() {
+    std::vector<SessionId> ids;
+    for (const auto& [id, followed] : followed_)
+        ids.push_back(id);
+    for (const SessionId& id : ids)
+        look_at(id);
+}
+
+void WorkspaceKeeper::look_at(const SessionId& id) {
+    const auto found = followed_.find(id);
+    if (found == followed_.end()) return;
+    Followed& followed = found->second;
+    if (!io::exists(parts_.project.workspace(id))) {
+        const bool runs = followed.attempt || followed.view.status == SessionStatus::running;
+        return runs ? make_again(followed) : leave(id);
+    }
+    const auto now = workspace::state_version(parts_.project, id);
+    if (now && now == followed.seen) return;
+    if (!is_right(followed)) return put_right(followed);
+    followed.seen = now;
+    followed.base = shown(followed);
+    send(followed);
 }
 
 // The moved copy is left alone: it is somebody's, who may still be looking at it.
 void WorkspaceKeeper::make_again(Followed& followed) {
-    const SessionId& id = followed.attempt.session;
-    const std::optional<SessionView> view = parts_.view(followed.attempt);
+    const SessionId id = followed.id;
+    const std::optional<SessionView> view = view_of(followed);
     if (!view) return;
     // The watch went with the old folder.
     parts_.watch.remove(parts_.project.workspace(id));
-    const std::string prompt = parts_.prompt(followed.attempt);
+    const AttemptRef attempt{id, {view->generation, view->attempt}};
+    const std::string prompt = parts_.prompt(followed.attempt.value_or(attempt));
     log_failure(workspace::create(parts_.project, *view, prompt), id);
-    const std::string text = "Workspace of a running session was moved or removed; made again: ";
-    const WallTime now = parts_.now();
-    log_failure(
-        workspace::log_session(parts_.project, id, now, workspace::LogWord::warn, text + id.str()),
-        id);
-    log_failure(
-        workspace::log_project(parts_.project, now, workspace::LogWord::warn, text + id.str()), id);
-    followed.ours = version(id);
-    watch_folders(followed);
+    warn(id, "Workspace of a running session was moved or removed; made again: " + id.str());
+    followed.seen = workspace::state_version(parts_.project, id);
+    watch_folders(id);
+}
+
+std::optional<SessionView> WorkspaceKeeper::view_of(const Followed& followed) const {
+    std::optional<SessionView> view =
+        followed.attempt ? parts_.view(*followed.attempt) : std::optional(followed.view);
+    if (view) workspace::set_shared(*view, shown(followed));
+    return view;
+}
+
+// What the broker has, and what a script has written since.
+workspace::SharedFields WorkspaceKeeper::shown(const Followed& followed) const {
+    workspace::SharedFields fields = followed.known;
+    if (followed.in_flight) fields = workspace::apply(std::move(fields), *followed.in_flight);
+    return workspace::apply(std::move(fields), followed.wanted);
+}
+
+bool WorkspaceKeeper::is_active(const Followed& followed) const {
+    if (followed.attempt) return true;
+    return followed.view.status == SessionStatus::running &&
+           followed.view.detail != Detail::delivering;
+}
+
+// Final workspaces are many, and a write of ours would make each of them look young.
+bool WorkspaceKeeper::is_right(const Followed& followed) const {
+    const std::optional<SessionView> view = view_of(followed);
+    const Result<std::string> text =
+        io::read_file(parts_.project.workspace(followed.id) + "/state.json", 4u << 20);
+    return view && text &&
+           workspace::shows_session(*text, *view, is_active(followed), parts_.now());
 }
 
 void WorkspaceKeeper::put_right(Followed& followed) {
-    const SessionId& id = followed.attempt.session;
-    const std::optional<SessionView> view = parts_.view(followed.attempt);
-    if (!view) return;
-    log_failure(workspace::write_state(parts_.project, *view, true, parts_.now()), id);
-    followed.ours = version(id);
+    const SessionId id = followed.id;
+    std::vector<std::string> refused;
+    const auto make = [&](const std::string& kept) {
+        const auto edit = workspace::foreign_edit(kept, followed.base);
+        if (edit) {
+            refused.insert(refused.end(), edit->refused.begin(), edit->refused.end());
+            workspace::merge_into(followed.wanted, *edit);
+        }
+        const std::optional<SessionView> view = view_of(followed);
+        if (!view) return kept;
+        return workspace::state_json_of(*view, is_active(followed), parts_.now(), kept);
+    };
+    if (!view_of(followed)) return;
+    const auto written = workspace::rewrite_state(parts_.project, id, make);
+    if (!written) return log_failure(written.error(), id);
+    followed.seen = written->version;
+    followed.base = shown(followed);
+    if (!written->broken.empty()) warn(id, workspace::broken_line(written->broken));
+    for (const std::string& what : refused)
+        refuse(id, what);
+    followed.wanted.refused.clear();
+    send(followed);
 }
 
-std::optional<WorkspaceKeeper::Version> WorkspaceKeeper::version(const SessionId& id) const {
-    const std::string path = parts_.project.workspace(id) + "/state.json";
-    struct stat info {};
-    if (::lstat(path.c_str(), &info) != 0) return std::nullopt;
-    return Version{.inode = info.st_ino,
-                   .changed_ns = static_cast<std::int64_t>(info.st_mtim.tv_sec) * 1'000'000'000 +
-                                 info.st_mtim.tv_nsec};
+// ---- Edits -------------------------------------------------------------------------------------
+
+void WorkspaceKeeper::send(Followed& followed) {
+    if (!followed.confirmed || followed.in_flight || followed.wanted.empty()) return;
+    const std::uint64_t ticket = ++last_ticket_;
+    const SessionId id = followed.id;
+    const bool sent = parts_.ask(
+        workspace::edit_request(id, followed.wanted),
+        [this, id, ticket](Result<Reply> reply) { answered(id, ticket, std::move(reply)); });
+    if (!sent) return;
+    followed.ticket = ticket;
+    followed.in_flight = std::exchange(followed.wanted, {});
+}
+
+void WorkspaceKeeper::answered(const SessionId& id, std::uint64_t ticket, Result<Reply> reply) {
+    const auto found = followed_.find(id);
+    if (found == followed_.end() || found->second.ticket != ticket) return;
+    Followed& followed = found->second;
+    if (!followed.in_flight) return;
+    const auto* taken = reply ? std::get_if<EditReply>(&*reply) : nullptr;
+    if (taken != nullptr) {
+        followed.known = workspace::shared_of(taken->session);
+        for (const std::string& what : taken->refused)
+            refuse(id, what);
+    } else if (reply) {
+        refuse(id, "the broker answered something else");
+    } else if (is_retryable(reply.error().code) || reply.error().code == ErrorCode::read_only) {
+        retry_at_ = now_ + kRetryPause;
+        return unsend(followed);
+    } else if (reply.error().code == ErrorCode::unknown_verb) {
+        // A broker of an earlier version; the file keeps what the script has written.
+        followed.known = workspace::apply(followed.known, *followed.in_flight);
+    } else {
+        refuse(id, reply.error().message);
+    }
+    followed.in_flight.reset();
+    put_right(followed);
+}
+
+// Back to what has to be sent, under what was written since.
+void WorkspaceKeeper::unsend(Followed& followed) {
+    if (!followed.in_flight) return;
+    workspace::merge_into(*followed.in_flight, followed.wanted);
+    followed.wanted = *std::exchange(followed.in_flight, std::nullopt);
+}
+
+void WorkspaceKeeper::refuse(const SessionId& id, const std::string& what) {
+    warn(id, "Edit of state.json of " + id.str() + " put right: " + what);
+}
+
+void WorkspaceKeeper::warn(const SessionId& id, const std::string& text) {
+    const WallTime now = parts_.now();
+    log_failure(workspace::log_session(parts_.project, id, now, workspace::LogWord::warn, text),
+                id);
+    log_failure(workspace::log_project(parts_.project, now, workspace::LogWord::warn, text), id);
+}
+
+void WorkspaceKeeper::connected() {
+    for (auto& [id, followed] : followed_) {
+        unsend(followed);
+        send(followed);
+    }
+    if (!listed_) list_known();
+}
+
+void WorkspaceKeeper::tick(Timestamp now) {
+    now_ = now;
+    if (!retry_at_ || now < *retry_at_) return;
+    retry_at_.reset();
+    for (auto& [id, followed] : followed_)
+        send(followed);
+    if (!listed_ && !page_.empty()) ask_next_page();
+}
+
+// ---- What the broker knows ---------------------------------------------------------------------
+
+void WorkspaceKeeper::list_known() {
+    unlisted_ = workspace::list_workspaces(parts_.project);
+    if (unlisted_.size() > kFinalMax)
+        unlisted_.erase(unlisted_.begin(),
+                        unlisted_.end() - static_cast<std::ptrdiff_t>(kFinalMax));
+    for (const auto& [id, followed] : followed_) {
+        if (std::ranges::find(unlisted_, id) == unlisted_.end()) unlisted_.push_back(id);
+    }
+    page_.clear();
+    ask_next_page();
+}
+
+void WorkspaceKeeper::ask_next_page() {
+    if (page_.empty()) {
+        const std::size_t size = std::min(unlisted_.size(), limits::kIdsPerRequestMax);
+        page_.assign(unlisted_.end() - static_cast<std::ptrdiff_t>(size), unlisted_.end());
+        unlisted_.resize(unlisted_.size() - size);
+        page_after_ = SessionId();
+    }
+    if (page_.empty()) {
+        listed_ = true;
+        // What the broker does not know it will say when it is asked to change it.
+        for (auto& [id, followed] : followed_) {
+            followed.confirmed = true;
+            send(followed);
+        }
+        return;
+    }
+    ListRequest request;
+    request.ids = page_;
+    request.after = page_after_;
+    const std::uint64_t ticket = ++last_ticket_;
+    page_ticket_ = ticket;
+    parts_.ask(std::move(request),
+               [this, ticket](Result<Reply> reply) { listed(ticket, std::move(reply)); });
+}
+
+void WorkspaceKeeper::listed(std::uint64_t ticket, Result<Reply> reply) {
+    if (ticket != page_ticket_) return;
+    auto* list = reply ? std::get_if<ListReply>(&*reply) : nullptr;
+    if (list == nullptr) {
+        retry_at_ = now_ + kRetryPause;
+        return;
+    }
+    for (const SessionView& session : list->sessions)
+        confirm(session);
+    page_after_ = list->next;
+    if (list->next.empty()) page_.clear();
+    ask_next_page();
+}
+
+void WorkspaceKeeper::confirm(const SessionView& session) {
+    if (!parts_.is_ours(session)) return;
+    const auto found = followed_.find(session.id);
+    if (found == followed_.end() || !found->second.attempt) return keep(session);
+    Followed& followed = found->second;
+    if (followed.confirmed) return;
+    followed.known = workspace::shared_of(session);
+    followed.confirmed = true;
+    // An earlier process has told the broker part of what differs from the assignment, or all.
+    followed.wanted = workspace::without(followed.wanted, followed.known);
+    put_right(followed);
 }
 
 }  // namespace iw::worker

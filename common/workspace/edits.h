@@ -42,6 +42,8 @@ std::optional<ForeignEdit> foreign_edit(std::string_view json, const SharedField
 SharedFields apply(SharedFields fields, const ForeignEdit& edit);
 // What `later` says is added to `edit`, or replaces it.
 void merge_into(ForeignEdit& edit, const ForeignEdit& later);
+// What of `edit` is not so already.
+ForeignEdit without(ForeignEdit edit, const SharedFields& known);
 EditRequest edit_request(const SessionId& id, const ForeignEdit& edit);
 
 // Who finds another version there knows that somebody else wrote it.
@@ -57,6 +59,11 @@ std::optional<StateVersion> state_version(const ProjectPaths& project, const Ses
 // text; the shared ones are as the view has them.
 std::string state_json_of(const SessionView& session, bool tmux_active, WallTime now,
                           std::string_view kept);
+
+// Whether a state.json shows this session, whatever else it holds; of a live one its
+// elapsed_seconds are not compared.
+bool shows_session(std::string_view json, const SessionView& session, bool tmux_active,
+                   WallTime now);
 
 struct RewrittenState {
     std::optional<StateVersion> version;  // of our text; none: the workspace is missing

@@ -206,6 +206,26 @@ void merge_into(ForeignEdit& edit, const ForeignEdit& later) {
     edit.refused.insert(edit.refused.end(), later.refused.begin(), later.refused.end());
 }
 
+ForeignEdit without(ForeignEdit edit, const SharedFields& known) {
+    if (edit.parent == known.parent) edit.parent.reset();
+    if (edit.tags == known.tags) edit.tags.reset();
+    if (edit.metadata == known.metadata) edit.metadata.reset();
+    return edit;
+}
+
+bool shows_session(std::string_view json, const SessionView& session, bool tmux_active,
+                   WallTime now) {
+    using Plain = nlohmann::json;
+    Plain shown = Plain::parse(json, nullptr, /*allow_exceptions=*/false);
+    if (!shown.is_object()) return false;
+    Plain wanted = Plain::parse(state_json_of(session, tmux_active, now, json));
+    if (!is_final(session.status)) {
+        shown.erase("elapsed_seconds");
+        wanted.erase("elapsed_seconds");
+    }
+    return shown == wanted;
+}
+
 EditRequest edit_request(const SessionId& id, const ForeignEdit& edit) {
     return EditRequest{.id = id.str(),
                        .exact = true,
