@@ -34,6 +34,7 @@ void AdminRequests::fleet(const Requester& who) {
     fleet.software = "ibroker " + std::string(kVersion);
     fleet.read_only = parts_.read_only.why();
     parts_.backups.describe(fleet);
+    parts_.blobs.describe(fleet);
     parts_.submissions.describe(fleet);
     parts_.turn.reply(who.to, Reply(std::move(fleet)));
 }

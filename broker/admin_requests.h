@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "broker/backups.h"
+#include "broker/blob_requests.h"
 #include "broker/core/broker_core.h"
 #include "broker/database_thread.h"
 #include "broker/peers.h"
@@ -27,6 +28,7 @@ class AdminRequests {
         Turn& turn;
         ReadOnly& read_only;
         Submissions& submissions;
+        BlobRequests& blobs;
         Backups& backups;
     };
     // All outlive it. Holds the turn still at once where the store is read-only already.

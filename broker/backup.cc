@@ -33,6 +33,7 @@ std::string text_of(const BackupManifest& manifest) {
                        {"journal", manifest.journal},       {"epoch", manifest.epoch},
                        {"generation", manifest.generation}, {"seq", manifest.seq},
                        {"at", to_ms(manifest.at)},          {"at_utc", format_utc(manifest.at)},
+                       {"blobs", manifest.blobs},           {"blob_bytes", manifest.blob_bytes},
                        {"files", std::move(files)}};
     return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
@@ -85,10 +86,17 @@ void clear_unfinished(const BackupPlan& plan) {
 }
 
 std::uint64_t bytes_of(const BackupManifest& manifest) {
-    std::uint64_t bytes = 0;
+    std::uint64_t bytes = manifest.blob_bytes;
     for (const BackupManifest::File& file : manifest.files)
         bytes += file.bytes;
     return bytes;
+}
+
+std::string missing_text(const BlobCopy& blobs) {
+    if (blobs.left_out + blobs.damaged == 0) return "";
+    return "of the files of sessions, " + std::to_string(blobs.left_out) +
+           " had no room there and " + std::to_string(blobs.damaged) +
+           " are damaged: these are not in it";
 }
 
 Status check_room(Database& database, const BackupPlan& plan) {
@@ -130,7 +138,9 @@ Result<BackupManifest> manifest_of(const Json& json, const std::string& path) {
                             .generation = static_cast<std::uint32_t>(number("generation")),
                             .seq = number("seq"),
                             .at = wall_from_ms(static_cast<std::int64_t>(number("at"))),
-                            .files = {}};
+                            .files = {},
+                            .blobs = number("blobs"),
+                            .blob_bytes = number("blob_bytes")};
     if (manifest.epoch.empty() || manifest.generation < 1) return bad("it names no epoch");
     if (!json.contains("files") || !json["files"].is_array()) return bad("it lists no files");
     for (const Json& file : json["files"]) {
@@ -164,7 +174,8 @@ std::optional<BackupInfo> newest_backup(const std::string& folder) {
     return BackupInfo{.folder = newest.folder,
                       .seq = newest.manifest.seq,
                       .bytes = bytes_of(newest.manifest),
-                      .at = newest.manifest.at};
+                      .at = newest.manifest.at,
+                      .missing = {}};
 }
 
 // ---- Making one
@@ -211,17 +222,33 @@ Result<BackupInfo> Backup::finish() {
     if (!identity) return identity.error();
     Result<BackupManifest::File> file = sum_file(making_, kDatabaseName);
     if (!file) return file.error();
+    const Result<BlobCopy> blobs = take_blobs();
+    if (!blobs) return blobs.error();
     const BackupManifest manifest{.software = std::string(kVersion),
                                   .journal = plan_.journal,
                                   .epoch = identity->epoch,
                                   .generation = identity->generation,
                                   .seq = identity->applied,
                                   .at = plan_.at,
-                                  .files = {std::move(*file)}};
+                                  .files = {std::move(*file)},
+                                  .blobs = blobs->files,
+                                  .blob_bytes = blobs->bytes};
     const Status written = io::write_file(making_ + "/" + kManifestName, text_of(manifest),
                                           kPrivateFile, io::Sync::file_and_folder);
     if (!written) return written.error();
-    return publish(manifest);
+    Result<BackupInfo> info = publish(manifest);
+    if (info) info->missing = missing_text(*blobs);
+    return info;
+}
+
+// Linked from the newest backup where the store is on another disk: what both hold is kept once.
+Result<BlobCopy> Backup::take_blobs() const {
+    const std::optional<BackupInfo> newest = newest_backup(plan_.folder);
+    return copy_blobs({.from = plan_.blobs,
+                       .to = making_ + "/" + kBlobsName,
+                       .earlier = newest ? newest->folder + "/" + kBlobsName : std::string(),
+                       .reserve = plan_.reserve,
+                       .verify = false});
 }
 
 // The folder gets its name when all in it is on disk; only then may an older one go.
@@ -242,8 +269,11 @@ Result<BackupInfo> Backup::publish(const BackupManifest& manifest) {
         // same.
         if (kept[i].folder != folder) static_cast<void>(remove_backup(kept[i].folder));
     }
-    return BackupInfo{
-        .folder = folder, .seq = manifest.seq, .bytes = bytes_of(manifest), .at = manifest.at};
+    return BackupInfo{.folder = folder,
+                      .seq = manifest.seq,
+                      .bytes = bytes_of(manifest),
+                      .at = manifest.at,
+                      .missing = {}};
 }
 
 }  // namespace iw::broker

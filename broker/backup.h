@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "broker/blobs/blob_copy.h"
 #include "broker/database/database.h"
 #include "common/base/ids.h"
 #include "common/base/result.h"
@@ -33,6 +34,9 @@ struct BackupManifest {
     Seq seq = 0;  // everything up to this record is in it
     WallTime at;
     std::vector<File> files;
+    // Of the folder `blobs`, whose files have their checksums for names.
+    std::uint64_t blobs = 0;
+    std::uint64_t blob_bytes = 0;
 };
 
 struct BackupPlan {
@@ -40,6 +44,7 @@ struct BackupPlan {
     std::size_t keep = 0;       // so many stay in `folder`, the oldest go first; 0: all
     std::uint64_t reserve = 0;  // bytes that must stay free on the disk of `folder`
     std::string journal;        // Journal::id
+    std::string blobs;          // folder of the store's blobs
     WallTime at;                // now
 };
 
@@ -48,6 +53,7 @@ struct BackupInfo {
     Seq seq = 0;
     std::uint64_t bytes = 0;
     WallTime at;
+    std::string missing;  // in words: what of the blobs is not in it; empty: nothing
 };
 
 // One backup in the making: begin, copy until there is no more, finish. Destroyed before its finish
@@ -64,13 +70,15 @@ class Backup {
     // On the database's thread: copies a bounded piece (a few milliseconds); true: there is more.
     // What is applied between two pieces is in the copy, too.
     Result<bool> copy(Database& database);
-    // Once copy() has said false, on any thread, for it may take long and touches nothing but the
-    // copy: syncs and checks it, writes the manifest, gives the folder its name, and only then
-    // removes the oldest beyond `keep`.
+    // Once copy() has said false, on any thread, for it may take long and changes nothing but the
+    // copy: syncs and checks it, takes the blobs along, writes the manifest, gives the folder its
+    // name, and only then removes the oldest beyond `keep`. Blobs for which there is no room are
+    // missing in it, rather than the database with them.
     Result<BackupInfo> finish();
 
   private:
     explicit Backup(BackupPlan plan);
+    Result<BlobCopy> take_blobs() const;
     Result<BackupInfo> publish(const BackupManifest& manifest);
 
     BackupPlan plan_;

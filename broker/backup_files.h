@@ -13,6 +13,7 @@ namespace iw::broker {
 inline constexpr std::uint64_t kBackupFormat = 1;
 inline constexpr const char* kManifestName = "manifest.json";
 inline constexpr const char* kDatabaseName = "broker.db";
+inline constexpr const char* kBlobsName = "blobs";  // a folder, also of the store
 
 Status sync_file(const std::string& path);
 // Size and checksum of a file, read from beginning to end.

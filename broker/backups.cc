@@ -82,6 +82,7 @@ void Backups::begin(const std::string& folder) {
                     .keep = folder == options_.folder ? options_.keep : 0,
                     .reserve = options_.reserve,
                     .journal = options_.journal,
+                    .blobs = options_.blobs,
                     .at = turn_.now().wall};
     io::log(io::LogLevel::info, "backup begins", {{"folder", folder}});
     database_.ask<std::shared_ptr<Backup>>(
@@ -150,12 +151,14 @@ Answer Backups::answer_of(const Result<BackupInfo>& outcome) const {
 
 void Backups::end(Result<BackupInfo> outcome) {
     if (outcome.ok()) {
-        error_.clear();
+        error_ = outcome->missing;
         newest_ = *outcome;
         io::log(io::LogLevel::info, "backup made",
                 {{"folder", outcome->folder},
                  {"seq", std::to_string(outcome->seq)},
                  {"bytes", std::to_string(outcome->bytes)}});
+        if (!error_.empty())
+            io::log(io::LogLevel::error, "backup is not whole", {{"missing", error_}});
     } else {
         error_ = outcome.error().message;
         nightly_.failed(turn_.now());

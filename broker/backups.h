@@ -30,6 +30,7 @@ class Backups {
         std::string folder;         // the broker's own
         std::uint64_t reserve = 0;  // bytes to stay free
         std::string journal;        // its id
+        std::string blobs;          // folder of the store's blobs
     };
     // Database and turn outlive it. `store_is_new`: it holds nothing that a backup could have
     // missed.

@@ -8,6 +8,7 @@
 #include <span>
 #include <utility>
 
+#include "broker/backup_files.h"
 #include "broker/exit_codes.h"
 #include "common/base/check.h"
 #include "common/base/limits.h"
@@ -41,7 +42,14 @@ BrokerServer::BrokerServer(Parts parts)
       log_level_(std::move(parts.log_level)),
       peers_(kPeerBounds),
       prompts_(kPromptCacheBytes),
-      database_(std::move(parts.recovered.database), [this](Seq seq) { journal_->release(seq); }),
+      database_(std::move(parts.recovered.database),
+                {.synced = [this](Seq seq) { journal_->release(seq); },
+                 .pruned = [this] { blob_expiry_.look(); }}),
+      blobs_({.folder = options_.data_dir + "/" + kBlobsName,
+              .bytes_max = options_.blobs_max,
+              .reserve = options_.storage_reserve}),
+      blob_requests_({.core = core_, .database = database_, .blobs = blobs_, .turn = turn_}),
+      blob_expiry_({.core = core_, .database = database_, .blobs = blobs_, .turn = turn_}),
       submissions_({.core = core_, .database = database_, .turn = turn_, .prompts = prompts_},
                    {.folder = options_.data_dir, .reserve = options_.storage_reserve},
                    std::move(parts.recovered.keys)),
@@ -53,7 +61,8 @@ BrokerServer::BrokerServer(Parts parts)
                 .keep = options_.backup_keep,
                 .folder = options_.backup_folder,
                 .reserve = options_.storage_reserve,
-                .journal = journal_->id()},
+                .journal = journal_->id(),
+                .blobs = options_.data_dir + "/" + kBlobsName},
                core_.head() == 0),
       admin_({.core = core_,
               .database = database_,
@@ -61,6 +70,7 @@ BrokerServer::BrokerServer(Parts parts)
               .turn = turn_,
               .read_only = read_only_,
               .submissions = submissions_,
+              .blobs = blob_requests_,
               .backups = backups_}),
       requests_({.core = core_,
                  .database = database_,
@@ -68,6 +78,7 @@ BrokerServer::BrokerServer(Parts parts)
                  .turn = turn_,
                  .submissions = submissions_,
                  .events = events_,
+                 .blobs = blob_requests_,
                  .admin = admin_},
                 parts.recovered.leases) {}
 
@@ -75,11 +86,13 @@ int BrokerServer::run() {
     // What is readable is asked for in each turn anyway; the handlers only end the wait.
     loop_.add_socket(router_.native(), [] {});
     loop_.add_fd(database_.fd(), [] {});
+    loop_.add_fd(blobs_.fd(), [] {});
     loop_.add_fd(backups_.fd(), [] {});
     loop_.add_fd(signals_.fd(), [this] { read_signals(); });
     worked_until_ = io::steady_now();
     woken_at_ = worked_until_;
     if (notify_.watchdog_interval()) watchdog_at_ = worked_until_ + *notify_.watchdog_interval();
+    blob_expiry_.look();
     notify_.send("READY=1");
     while (!ending_) {
         wait();
@@ -147,6 +160,7 @@ void BrokerServer::decide(const std::vector<io::RouterSocket::Message>& messages
     }
     // Answers of the database belong to older requests.
     database_.run_completions();
+    blobs_.run_completions();
     backups_.run_completions();
     for (const io::RouterSocket::Message& message : messages) {
         const Peer& peer = peers_.heard(message.peer, message.user, turn_.now().steady);
@@ -206,11 +220,12 @@ void BrokerServer::hand_over() {
     // Nothing more goes to connections of an epoch that is over.
     std::ranges::move(admin_.committed(), std::back_inserter(gone_));
     events_.committed(turn_.records);
+    blob_expiry_.committed();
     database_.hand_over(std::move(turn_.records), turn_.now().steady);
 }
 
 void BrokerServer::send() {
-    for (const Outbound& outbound : turn_.outgoing) {
+    for (Outbound& outbound : turn_.outgoing) {
         send_one(outbound);
     }
     for (const PeerId gone : peers_.take_forgotten()) {
@@ -218,11 +233,14 @@ void BrokerServer::send() {
     }
 }
 
-void BrokerServer::send_one(const Outbound& outbound) {
+void BrokerServer::send_one(Outbound& outbound) {
     const Peer* peer = peers_.find(outbound.peer);
     if (peer == nullptr) return;
-    for (const std::string& frame : frames_of(outbound)) {
-        const io::SendOutcome outcome = router_.send(peer->routing_id, frame);
+    for (std::string& frame : frames_of(outbound)) {
+        const io::SendOutcome outcome =
+            outbound.ticket == nullptr
+                ? router_.send(peer->routing_id, frame)
+                : router_.send(peer->routing_id, std::move(frame), std::move(outbound.ticket));
         if (outcome == io::SendOutcome::sent) continue;
         if (outcome == io::SendOutcome::no_peer) {
             gone_.push_back(outbound.peer);
@@ -286,6 +304,7 @@ void BrokerServer::log_counts() const {
              {"workers", std::to_string(counts.workers)},
              {"peers", std::to_string(peers_.size())},
              {"waiting", std::to_string(events_.waiting())},
+             {"blob_bytes", std::to_string(blobs_.bytes())},
              {"prompt_bytes", std::to_string(prompts_.bytes())},
              {"head", std::to_string(core_.head())},
              {"applied", std::to_string(database_.applied())}});

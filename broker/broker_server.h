@@ -14,6 +14,9 @@
 #include "broker/admin_requests.h"
 #include "broker/assignments.h"
 #include "broker/backups.h"
+#include "broker/blob_expiry.h"
+#include "broker/blob_requests.h"
+#include "broker/blob_thread.h"
 #include "broker/core/broker_core.h"
 #include "broker/database_thread.h"
 #include "broker/event_pages.h"
@@ -65,7 +68,7 @@ class BrokerServer {
     void turn(const std::vector<io::RouterSocket::Message>& messages);
     std::optional<Timestamp> next_deadline() const;
     Duration stall_of_turn() const;
-    void send_one(const Outbound& outbound);
+    void send_one(Outbound& outbound);
     void ping_watchdog();
     void read_signals();
     void on_signal(int signal);
@@ -87,6 +90,9 @@ class BrokerServer {
     PeerTable peers_;
     PromptCache prompts_;
     DatabaseThread database_;
+    BlobThread blobs_;
+    BlobRequests blob_requests_;
+    BlobExpiry blob_expiry_;
     Submissions submissions_;
     EventPages events_;
     Assignments assignments_;

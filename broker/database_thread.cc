@@ -24,9 +24,8 @@ constexpr Duration kPruneInterval{3'600'000};
 
 }  // namespace
 
-DatabaseThread::DatabaseThread(std::unique_ptr<Database> database,
-                               std::function<void(Seq)> on_synced)
-    : database_(std::move(database)), on_synced_(std::move(on_synced)) {
+DatabaseThread::DatabaseThread(std::unique_ptr<Database> database, Listeners listeners)
+    : database_(std::move(database)), listeners_(std::move(listeners)) {
     applied_.store(database_->applied(), std::memory_order_release);
     thread_ = std::thread([this] { run(); });
 }
@@ -253,6 +252,7 @@ bool DatabaseThread::prune() {
     }
     if (more.ok() && *more) return true;
     pruned_at_ = io::steady_now();
+    complete([this] { listeners_.pruned(); });
     return false;
 }
 
@@ -265,7 +265,7 @@ bool DatabaseThread::sync() {
     const Result<Seq> synced = database_->sync();
     unsynced_bytes_ = 0;
     if (synced.ok()) {
-        complete([this, seq = *synced] { on_synced_(seq); });
+        complete([this, seq = *synced] { listeners_.synced(seq); });
         return true;
     }
     if (synced.error().code != ErrorCode::storage_low) {

@@ -29,9 +29,13 @@ class DatabaseThread {
     using Completion = std::function<void()>;
 
   public:
-    // Takes the open database; the thread starts at once. `on_synced` is called on the loop's
-    // thread, in run_completions, with the seq up to which the database is safe on disk.
-    DatabaseThread(std::unique_ptr<Database> database, std::function<void(Seq)> on_synced);
+    // Called on the loop's thread, in run_completions.
+    struct Listeners {
+        std::function<void(Seq)> synced;  // up to where the database is safe on disk
+        std::function<void()> pruned;     // what was past its retention has been dropped
+    };
+    // Takes the open database; the thread starts at once.
+    DatabaseThread(std::unique_ptr<Database> database, Listeners listeners);
     // Ends after the work under way, without a sync: what is missing is in the journal.
     ~DatabaseThread();
     DatabaseThread(const DatabaseThread&) = delete;
@@ -108,7 +112,7 @@ class DatabaseThread {
     void complete(Completion completion);
 
     std::unique_ptr<Database> database_;
-    std::function<void(Seq)> on_synced_;
+    Listeners listeners_;
     io::Wakeup wakeup_;
 
     // The loop's.

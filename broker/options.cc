@@ -36,6 +36,9 @@ std::vector<io::ProgramSetting> settings() {
         {{"broker.storage_reserve", ConfigType::integer, std::to_string(256 * kMiB),
           "bytes free below which submissions are refused; 0 never refuses", 0, (1LL << 40)},
          ""},
+        {{"broker.blobs_max", ConfigType::integer, std::to_string(20'480 * kMiB),
+          "bytes that the files of sessions which ran elsewhere may take", 16 * kMiB, (1LL << 50)},
+         ""},
         {{"broker.heartbeat", ConfigType::duration, "10s", "interval of the workers' heartbeats",
           100, 60'000},
          ""},
@@ -118,6 +121,7 @@ std::variant<BrokerOptions, io::Farewell> checked(const io::Config& config) {
     options.storage_reserve =
         enough_reserve(static_cast<std::uint64_t>(config.integer("broker.storage_reserve")),
                        options.segment_bytes);
+    options.blobs_max = static_cast<std::uint64_t>(config.integer("broker.blobs_max"));
     options.heartbeat = config.duration("broker.heartbeat");
     options.unreachable = config.duration("broker.unreachable");
     options.lost = config.duration("broker.lost");

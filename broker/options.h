@@ -21,6 +21,7 @@ struct BrokerOptions {
     std::size_t segment_bytes = limits::kSegmentBytesDefault;
     std::uint64_t storage_reserve =
         0;  // bytes free on the disk below which submissions are refused; 0: never
+    std::uint64_t blobs_max = 0;  // bytes that the files of sessions may take
     Duration heartbeat = limits::kHeartbeatInterval;
     Duration unreachable = limits::kUnreachableAfter;
     Duration lost = limits::kLostAfter;

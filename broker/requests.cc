@@ -50,7 +50,7 @@ Requests::Needs Requests::needs_of(const Request& request) {
             [](const ReleaseRequest&) { return Needs{.admin = true}; },
             [](const FleetRequest&) { return Needs{}; },
             [](const EditRequest&) { return Needs{.change = true, .database = true}; },
-            [](const GetRequest&) { return Needs{.database = true}; },
+            [](const GetRequest&) { return Needs{}; },
             [](const PutRequest&) { return Needs{.worker = true}; },
         },
         request);
@@ -126,12 +126,12 @@ void Requests::pass_client(const Requester& who, Request request) {
         return parts_.events.request(who, std::move(*events));
     if (const auto* extend = std::get_if<ExtendRequest>(&request))
         return sessions_.extend(who, *extend);
+    if (const auto* get = std::get_if<GetRequest>(&request)) return parts_.blobs.get(who, *get);
     pass_admin(who, request);
 }
 
 void Requests::pass_admin(const Requester& who, const Request& request) {
-    if (std::holds_alternative<EditRequest>(request) ||
-        std::holds_alternative<GetRequest>(request)) {
+    if (std::holds_alternative<EditRequest>(request)) {
         parts_.turn.reply(who.to, not_served(who));
     } else if (std::holds_alternative<FleetRequest>(request)) {
         parts_.admin.fleet(who);
@@ -166,8 +166,8 @@ void Requests::pass_worker(const Peer& peer, const Requester& who, Request reque
     }
     if (auto* report = std::get_if<ReportRequest>(&request))
         return reports_.report(who, worker, std::move(*report));
-    if (std::holds_alternative<PutRequest>(request))
-        return parts_.turn.reply(who.to, not_served(who));
+    if (auto* put = std::get_if<PutRequest>(&request))
+        return parts_.blobs.put(who, worker, std::move(*put));
     IW_CHECK(std::holds_alternative<GoodbyeRequest>(request));
     parts_.turn.step(parts_.core, who, GoodbyeEvent{.caller = caller, .worker = worker}, {});
 }

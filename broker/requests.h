@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "broker/admin_requests.h"
+#include "broker/blob_requests.h"
 #include "broker/core/broker_core.h"
 #include "broker/database_thread.h"
 #include "broker/event_pages.h"
@@ -28,6 +29,7 @@ class Requests {
         Turn& turn;
         Submissions& submissions;
         EventPages& events;
+        BlobRequests& blobs;
         AdminRequests& admin;
     };
     Requests(Parts parts, CoreConfig leases);

@@ -8,6 +8,7 @@
 
 #include "broker/backup.h"
 #include "broker/backup_files.h"
+#include "broker/blobs/blob_copy.h"
 #include "broker/database/database.h"
 #include "broker/journal/journal.h"
 #include "broker/journal/salvage.h"
@@ -127,7 +128,7 @@ Status swap_stores(const std::string& data_dir, const std::string& aside) {
         const Status cleared = clear_beside(data_dir, aside);
         if (!cleared) return cleared;
     }
-    for (const char* name : {kJournalName, kDatabaseName}) {
+    for (const char* name : {kJournalName, kDatabaseName, kBlobsName}) {
         const Status placed = put_in_place(data_dir, aside, name);
         if (!placed) return placed;
     }
@@ -169,6 +170,7 @@ class Restorer {
     Status roll_forward();
     Status apply_journal(Database& database);
     Status stage_journal(Seq applied);
+    Status stage_blobs();
     std::uint32_t next_generation(std::uint32_t restored) const;
     std::string choose_aside() const;
     std::string database_path() const { return staging_ + "/" + kDatabaseName; }
@@ -191,6 +193,8 @@ Result<RestoreOutcome> Restorer::run() {
     if (!staged) return staged.error();
     const Status rolled = roll_forward();
     if (!rolled) return rolled.error();
+    const Status blobs = stage_blobs();
+    if (!blobs) return blobs.error();
     outcome_.aside = choose_aside();
     const Status marked = write_mark(plan_.data_dir, {plan_.backup, outcome_});
     if (!marked) return marked.error();
@@ -204,8 +208,9 @@ Result<RestoreOutcome> Restorer::run() {
 Status Restorer::look_at_former() {
     const std::string database = plan_.data_dir + "/" + kDatabaseName;
     const std::string journal = plan_.data_dir + "/" + kJournalName;
-    former_.is_there = io::exists(database) || io::exists(journal);
-    if (!former_.is_there) return Done{};
+    const bool has_records = io::exists(database) || io::exists(journal);
+    former_.is_there = has_records || io::exists(plan_.data_dir + "/" + kBlobsName);
+    if (!has_records) return Done{};
     const Result<DatabaseIdentity> identity = look_at_database(database);
     former_.is_known = identity.ok();
     if (identity.ok()) former_.generation = identity->generation;
@@ -359,6 +364,33 @@ Status Restorer::stage_journal(Seq applied) {
                                           .principal = plan_.principal}};
     const Status committed = (*journal)->commit({&begun, 1});
     if (!committed) return committed;
+    return io::sync_folder(staging_);
+}
+
+// Those of both: the sessions of the roll-forward have theirs in the former store. What no session
+// of the new store has goes when a broker starts on it; the former store keeps it.
+Status Restorer::stage_blobs() {
+    BlobCopyPlan plan{.from = plan_.data_dir + "/" + kBlobsName,
+                      .to = staging_ + "/" + kBlobsName,
+                      .earlier = {},
+                      .reserve = 0,
+                      .verify = false};
+    const Result<BlobCopy> former = copy_blobs(plan);
+    if (!former) return former.error();
+    plan.from = plan_.backup + "/" + kBlobsName;
+    plan.verify = true;
+    const Result<BlobCopy> backup = copy_blobs(plan);
+    if (!backup) return backup.error();
+    const std::uint64_t left_out = former->left_out + backup->left_out;
+    if (left_out > 0) {
+        return make_error(ErrorCode::storage_low,
+                          std::to_string(left_out) + " files of sessions have no room at " +
+                              plan_.data_dir + "; make room there, then repeat the restore");
+    }
+    if (backup->damaged > 0) {
+        remark(std::to_string(backup->damaged) +
+               " files of sessions are damaged in the backup and were left out");
+    }
     return io::sync_folder(staging_);
 }
 

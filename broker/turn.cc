@@ -88,12 +88,17 @@ void Turn::begin(Now now) {
 }
 
 void Turn::reply(const ReplyTo& to, Answer answer) {
+    reply(to, std::move(answer), nullptr);
+}
+
+void Turn::reply(const ReplyTo& to, Answer answer, std::shared_ptr<const void> ticket) {
     outgoing.push_back(Outbound{.peer = to.peer,
-                                .what = Outbound::Answered{.to = to, .answer = std::move(answer)}});
+                                .what = Outbound::Answered{.to = to, .answer = std::move(answer)},
+                                .ticket = std::move(ticket)});
 }
 
 void Turn::push(PeerId peer, Push push) {
-    outgoing.push_back(Outbound{.peer = peer, .what = std::move(push)});
+    outgoing.push_back(Outbound{.peer = peer, .what = std::move(push), .ticket = {}});
 }
 
 void Turn::keep(Actions& actions) {
@@ -103,7 +108,7 @@ void Turn::keep(Actions& actions) {
 }
 
 void Turn::step(BrokerCore& core, const Requester& who, CoreEvent event, const Rewrite& rewrite) {
-    if (is_held_still()) return reply(who.to, refuse(ErrorCode::read_only, still_));
+    if (is_held_still()) return reply(who.to, held_still_answer());
     step_regardless(core, who, std::move(event), rewrite);
 }
 

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -54,6 +55,8 @@ struct Outbound {
     };
     PeerId peer;
     std::variant<Answered, Push> what;
+    // Of an answer whose bytes are counted: kept until the transport has let them go.
+    std::shared_ptr<const void> ticket;
 };
 
 class Turn {
@@ -69,8 +72,10 @@ class Turn {
     // READ_ONLY with it, and what nobody asked for is dropped. Empty: steps go on.
     void hold_still(std::string why) { still_ = std::move(why); }
     bool is_held_still() const { return !still_.empty(); }
+    Answer held_still_answer() const { return refuse(ErrorCode::read_only, still_); }
 
     void reply(const ReplyTo& to, Answer answer);
+    void reply(const ReplyTo& to, Answer answer, std::shared_ptr<const void> ticket);
     void push(PeerId peer, Push push);
     // One step of the core for a request: every request gets exactly one answer. That to the kill
     // of a large family may come with a later step.

@@ -74,6 +74,7 @@ std::string fleet_json(const FleetReply& fleet, const std::vector<WorkerView>& w
                 {"folder", or_null(fleet.backup_folder)},
                 {"error", or_null(fleet.backup_error)}};
     Json disk{{"free", fleet.disk_free}, {"storage_low", fleet.storage_low}};
+    Json blobs{{"bytes", fleet.blobs_bytes}, {"max", fleet.blobs_max}};
     return dump(Json{{"software", fleet.software},
                      {"epoch", fleet.epoch},
                      {"generation", fleet.generation},
@@ -84,6 +85,7 @@ std::string fleet_json(const FleetReply& fleet, const std::vector<WorkerView>& w
                      {"holds", std::move(holds)},
                      {"unknown_attempts", unknown_attempts(workers)},
                      {"backup", std::move(backup)},
+                     {"blobs", std::move(blobs)},
                      {"disk", std::move(disk)}});
 }
 

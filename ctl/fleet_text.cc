@@ -94,6 +94,10 @@ std::string fleet_text(const FleetReply& fleet, const std::vector<WorkerView>& w
         text += line(hold.scope == HoldScope::worker ? "Drain" : "Pause", hold_line(hold));
     text += line("Backup", backup_words(fleet, now));
     if (!fleet.backup_error.empty()) text += line("", "the last try failed: " + fleet.backup_error);
+    if (fleet.blobs_max > 0)
+        text += line("Files", size_text(fleet.blobs_bytes) +
+                                  " of sessions that ran elsewhere, of at most " +
+                                  size_text(fleet.blobs_max));
     const std::string low = fleet.storage_low ? "; submissions are refused" : "";
     return text + line("Disk", size_text(fleet.disk_free) + " free" + low);
 }

@@ -352,12 +352,21 @@ Result<BlobPiece> BlobStore::get(const SessionId& session, const std::string& bl
 
 // ---- Removing ----------------------------------------------------------------------------------
 
-void BlobStore::drop_partials(const AttemptRef& attempt) {
-    const std::string folder = attempt.session.str() + "/" + attempt_folder(attempt.fence) + "/";
+void BlobStore::drop_partials(const SessionId& session) {
+    const std::string folder = session.str() + "/";
     auto each = partials_.lower_bound(folder);
     while (each != partials_.end() && each->first.starts_with(folder)) {
         drop(each++);
     }
+}
+
+std::vector<SessionId> BlobStore::unfinished() const {
+    std::vector<SessionId> ids;
+    for (const auto& [path, partial] : partials_) {
+        SessionId id(path.substr(0, path.find('/')));
+        if (ids.empty() || ids.back() != id) ids.push_back(std::move(id));
+    }
+    return ids;
 }
 
 std::vector<SessionId> BlobStore::sessions() const {

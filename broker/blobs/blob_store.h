@@ -56,8 +56,11 @@ class BlobStore {
     Result<BlobPiece> get(const SessionId& session, const std::string& blob, std::uint64_t offset,
                           std::size_t max) const;
 
-    // The attempt is over: nobody completes what it left unfinished.
-    void drop_partials(const AttemptRef& attempt);
+    // No attempt of the session is out: nobody completes what is unfinished.
+    void drop_partials(const SessionId& session);
+    // Sessions of which something is unfinished, sorted.
+    std::vector<SessionId> unfinished() const;
+    bool has_unfinished() const { return !partials_.empty(); }
     // Sessions of which something is held, sorted.
     std::vector<SessionId> sessions() const;
     // Removes a bounded piece of what is held of a session; true: there is more.

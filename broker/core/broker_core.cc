@@ -58,6 +58,11 @@ bool BrokerCore::is_current(const AttemptRef& inside) const {
 bool BrokerCore::is_current(const AttemptRef& inside, const WorkerName& by) const {
     return state_->is_current(inside, by);
 }
+std::optional<std::uint64_t> BrokerCore::disk_limit(const SessionId& id) const {
+    const Session* session = state_->durable().session(id);
+    if (session == nullptr || session->particular().disk_limit == kNoDiskLimit) return std::nullopt;
+    return session->particular().disk_limit;
+}
 std::vector<SessionId> BrokerCore::unsettled(
     const Submission& submission, const std::map<SessionId, SessionStatus>& settled) const {
     return state_->unsettled(submission, settled);

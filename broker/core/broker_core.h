@@ -64,6 +64,9 @@ class BrokerCore {
     // The same, and whether `by` is the worker that holds it: no other may speak for it.
     bool is_current(const AttemptRef& inside, const WorkerName& by) const;
 
+    // Of a live session that was submitted with one, in bytes.
+    std::optional<std::uint64_t> disk_limit(const SessionId& id) const;
+
     // Dependencies of the submission that are neither live nor in `settled`: to be looked up before
     // it is submitted.
     std::vector<SessionId> unsettled(const Submission& submission,

@@ -513,6 +513,8 @@ void fields(V& v, T& reply) {
     v.optional("backup_at", reply.backup_at);
     v.optional("backup_folder", reply.backup_folder);
     v.optional("backup_error", reply.backup_error);
+    v.optional("blobs_bytes", reply.blobs_bytes);
+    v.optional("blobs_max", reply.blobs_max);
     v.optional("disk_free", reply.disk_free);
     v.optional("storage_low", reply.storage_low);
 }

@@ -174,6 +174,37 @@ SendOutcome RouterSocket::send(std::string_view peer, std::string_view payload) 
     return send_frame(native(), payload, 0) == 0 ? SendOutcome::sent : SendOutcome::no_peer;
 }
 
+namespace {
+
+struct Ticketed {
+    std::string payload;
+    std::shared_ptr<const void> ticket;
+};
+
+}  // namespace
+
+SendOutcome RouterSocket::send(std::string_view peer, std::string payload,
+                               std::shared_ptr<const void> ticket) {
+    if (peer.empty()) return SendOutcome::no_peer;
+    auto owned = std::make_unique<Ticketed>(
+        Ticketed{.payload = std::move(payload), .ticket = std::move(ticket)});
+    const auto let_go = [](void*, void* kept) { delete static_cast<Ticketed*>(kept); };
+    zmq_msg_t message;
+    const int made = zmq_msg_init_data(&message, owned->payload.data(), owned->payload.size(),
+                                       let_go, owned.get());
+    IW_CHECK(made == 0);  // fails only without memory
+    static_cast<void>(owned.release());
+    const int error = send_frame(native(), peer, ZMQ_SNDMORE);
+    int size = -1;
+    while (error == 0 && size < 0) {
+        size = zmq_msg_send(&message, native(), ZMQ_DONTWAIT);
+        if (size < 0 && errno != EINTR) break;
+    }
+    if (size >= 0) return SendOutcome::sent;
+    zmq_msg_close(&message);
+    return error == EAGAIN ? SendOutcome::full : SendOutcome::no_peer;
+}
+
 struct DealerSocket::State {
     zmq::socket_t socket;
 };

@@ -64,6 +64,10 @@ class RouterSocket {
     // more). A message of more than one payload frame is dropped whole.
     std::optional<Message> receive();
     SendOutcome send(std::string_view peer, std::string_view payload);
+    // The same for bytes that are counted: the ticket is let go, on any thread, once they are with
+    // the kernel, or dropped. A peer that does not read keeps it.
+    SendOutcome send(std::string_view peer, std::string payload,
+                     std::shared_ptr<const void> ticket);
     void* native() const;
 
   private:

@@ -372,6 +372,8 @@ struct FleetReply {
     std::optional<WallTime> backup_at;  // of the newest good backup
     std::string backup_folder;
     std::string backup_error;  // of the newest try, when it failed
+    std::uint64_t blobs_bytes = 0;  // that the files of sessions take, and may take
+    std::uint64_t blobs_max = 0;
     std::uint64_t disk_free = 0;
     bool storage_low = false;  // submissions are refused
 };

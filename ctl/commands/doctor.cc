@@ -191,6 +191,14 @@ CheckLine check_backup(const FleetReply& fleet) {
     return ok("backup", text);
 }
 
+// Full, they keep sessions from ending: workers wait with what they have to deliver.
+CheckLine check_blobs(const FleetReply& fleet) {
+    const std::string text = size_text(fleet.blobs_bytes) + " of at most " +
+                             size_text(fleet.blobs_max) + " held of sessions that ran elsewhere";
+    if (fleet.blobs_bytes < fleet.blobs_max / 10 * 9) return ok("files", text);
+    return warn("files", text, "raise broker.blobs_max in broker.toml, and restart the broker");
+}
+
 void check_store(BrokerClient& broker, std::vector<CheckLine>& lines) {
     const Result<FleetReply> fleet = broker.call<FleetReply>(FleetRequest{});
     if (!fleet) {
@@ -210,6 +218,8 @@ void check_store(BrokerClient& broker, std::vector<CheckLine>& lines) {
                              "free some space: submissions are refused"));
     }
     lines.push_back(check_backup(*fleet));
+    // A broker of an older version says nothing of them.
+    if (fleet->blobs_max > 0) lines.push_back(check_blobs(*fleet));
 }
 
 void check_broker(Context& context, const std::string& root, std::vector<CheckLine>& lines) {

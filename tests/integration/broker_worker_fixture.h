@@ -23,7 +23,7 @@ class FakeWorker {
         WorkerHello worker;
         worker.name = WorkerName(name);
         worker.host = "here";
-        worker.root = "/srv/project";
+        worker.root = root;
         worker.project = "project";
         worker.state_id = state_id;
         worker.start_count = start_count;
@@ -84,6 +84,7 @@ class FakeWorker {
     TestPeer& peer() { return peer_; }
 
     std::string name = "w1";
+    std::string root = "/srv/project";
     std::string state_id = "state-1";
     std::uint64_t start_count = 1;
     std::uint32_t slots = 2;

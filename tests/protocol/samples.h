@@ -297,6 +297,8 @@ inline FleetReply fleet() {
             .backup_at = at(-86'400),
             .backup_folder = "/backups/alpha/backup-1",
             .backup_error = "no room",
+            .blobs_bytes = 5u << 20,
+            .blobs_max = 20ULL << 30,
             .disk_free = 1u << 30,
             .storage_low = true};
 }

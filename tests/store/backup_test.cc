@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <set>
 
+#include "broker/blobs/blob_store.h"
 #include "broker/restore.h"
 #include "tests/store/store_support.h"
 #include "tests/store/system_calls.h"
@@ -59,6 +60,7 @@ class Store {
                 .keep = 0,
                 .reserve = 0,
                 .journal = journal_->id(),
+                .blobs = folder_ + "/blobs",
                 .at = wall_from_ms(test::kStartMs)};
     }
     Result<BackupInfo> try_backup(const BackupPlan& plan) {
@@ -127,6 +129,30 @@ void expect_restored(Store& store, const RestoreOutcome& outcome) {
     store.catch_up();
 }
 
+std::unique_ptr<BlobStore> blobs_of(const std::string& data_dir) {
+    auto blobs =
+        BlobStore::open({.folder = data_dir + "/blobs", .bytes_max = 1u << 30, .reserve = 0});
+    EXPECT_TRUE(blobs.ok()) << (blobs.ok() ? "" : blobs.error().message);
+    return std::move(*blobs);
+}
+
+void put_blob(const std::string& data_dir, const std::string& bytes) {
+    const Result<std::uint64_t> have = blobs_of(data_dir)->put(
+        {.session = session_id(1), .fence = {.generation = 1, .attempt = 1}},
+        {.blob = io::sha256_hex(bytes),
+         .size = bytes.size(),
+         .size_max = 100,
+         .offset = 0,
+         .data = bytes});
+    ASSERT_TRUE(have.ok()) << have.error().message;
+    ASSERT_EQ(*have, bytes.size());
+}
+
+bool has_blob(const std::string& data_dir, const std::string& bytes) {
+    const auto piece = blobs_of(data_dir)->get(session_id(1), io::sha256_hex(bytes), 0, 100);
+    return piece.ok() && piece->data == bytes;
+}
+
 std::vector<std::string> names_in(const std::string& folder) {
     return io::list_folder(folder);
 }
@@ -164,7 +190,8 @@ TEST(Backup, FollowsWhatIsAppliedMeanwhile) {
     const Result<BackupInfo> made = (*backup)->finish();
     ASSERT_TRUE(made.ok()) << made.error().message;
     EXPECT_EQ(made->seq, at);
-    EXPECT_EQ(names_in(made->folder), (std::vector<std::string>{"broker.db", "manifest.json"}));
+    EXPECT_EQ(names_in(made->folder),
+              (std::vector<std::string>{"blobs", "broker.db", "manifest.json"}));
     EXPECT_EQ(names_in(dir.path("backups")).size(), 1u);
 
     const Result<BackupManifest> manifest = read_manifest(made->folder);
@@ -406,6 +433,30 @@ TEST(Restore, LeavesOutAnotherJournalAndOneWithAGap) {
     expect_restored(store, outcome);
 }
 
+TEST(Restore, BlobsThatAreDamagedInTheBackupAreLeftOut) {
+    const TempDir dir;
+    Store store(dir.path("data"));
+    store.create(0, 5);
+    put_blob(dir.path("data"), "good");
+    put_blob(dir.path("data"), "bad");
+    const BackupInfo backup = store.backup(dir.path("backups"));
+    EXPECT_EQ(read_manifest(backup.folder)->blobs, 2u);
+    EXPECT_EQ(read_manifest(backup.folder)->blob_bytes, 7u);
+    store.close();
+    const std::string blob = "/blobs/" + session_id(1).str() + "/1-1/" + io::sha256_hex("bad");
+    test::spill(backup.folder + blob, "baD");
+    // A good one that is there is kept; what is only in the backup is compared with its name.
+    EXPECT_EQ(remarks_of(must_restore(dir.path("data"), backup.folder)).find("damaged"),
+              std::string::npos);
+    EXPECT_TRUE(has_blob(dir.path("data"), "bad"));
+    ASSERT_TRUE(io::make_folders(dir.path("fresh"), 0700).ok());
+    EXPECT_NE(
+        remarks_of(must_restore(dir.path("fresh"), backup.folder)).find("1 files of sessions"),
+        std::string::npos);
+    EXPECT_TRUE(has_blob(dir.path("fresh"), "good"));
+    EXPECT_FALSE(has_blob(dir.path("fresh"), "bad"));
+}
+
 TEST(Restore, GoesAsFarAsADamagedJournalIsGoodAndSaysSo) {
     const TempDir dir;
     Store store(dir.path("data"));
@@ -491,9 +542,11 @@ TEST(Restore, IsSafeAtEveryPoint) {
     {
         Store store(dir.path("good"));
         store.create(0, 20);
+        put_blob(dir.path("good"), "early");
         backup = store.backup(dir.path("backups"));
         store.create(20, 30);
         store.catch_up();
+        put_blob(dir.path("good"), "late");
     }
     int halves = 0;
     int failures = 0;
@@ -525,6 +578,10 @@ TEST(Restore, IsSafeAtEveryPoint) {
         Store store(dir.path("data"));
         expect_restored(store, outcome);
         EXPECT_TRUE(has_session(store.database(), 29));
+        for (const std::string& folder : {dir.path("data"), outcome.aside}) {
+            EXPECT_TRUE(has_blob(folder, "early")) << folder;
+            EXPECT_TRUE(has_blob(folder, "late")) << folder;
+        }
         auto former = must_open(DatabaseOptions{.file = outcome.aside + "/broker.db"});
         EXPECT_GE(former->applied(), 30u);
     }

@@ -518,18 +518,21 @@ TEST(Blobs, ASessionGoesInPiecesAndTakesAllAlong) {
     EXPECT_EQ(fetch(*store, kOther, io::sha256_hex(content(100, 1))), content(100, 1));
 }
 
-TEST(Blobs, WhatAnAttemptLeftUnfinishedGoesWithIt) {
+TEST(Blobs, WhatASessionLeftUnfinishedCanBeDropped) {
     const TempDir dir;
     auto store = must_open(dir.path());
     const std::string whole = content(5000, 21);
     const std::string half = content(9000, 22);
     send(*store, kFirst, whole, 5000);
     EXPECT_EQ(must_put(*store, kFirst, chunk_of(half, 0, 10)), 10u);
-    EXPECT_EQ(must_put(*store, attempt_of(kSession, 11), chunk_of(half, 0, 10)), 10u);
-    store->drop_partials(kFirst);
+    EXPECT_EQ(must_put(*store, attempt_of(kSession, 2), chunk_of(half, 0, 10)), 10u);
+    EXPECT_EQ(must_put(*store, attempt_of(kOther, 1), chunk_of(half, 0, 10)), 10u);
+    EXPECT_EQ(store->unfinished(), (std::vector<SessionId>{kSession, kOther}));
+    store->drop_partials(kSession);
+    EXPECT_EQ(store->unfinished(), (std::vector<SessionId>{kOther}));
     EXPECT_EQ(store->bytes(), (2 + 3) * kBlock);
     EXPECT_FALSE(io::exists(place(dir, kFirst, half) + ".part"));
-    EXPECT_EQ(must_put(*store, attempt_of(kSession, 11), chunk_of(half, 0, 0)), 10u);
+    EXPECT_EQ(must_put(*store, attempt_of(kOther, 1), chunk_of(half, 0, 0)), 10u);
     EXPECT_EQ(fetch(*store, kSession, io::sha256_hex(whole)), whole);
 }
 

@@ -208,6 +208,8 @@ class EndlessPeer {
         read(static_cast<unsigned char>(header[1]));
     }
 
+    // A whole message, so that the other side has a name for this connection.
+    void send_message() { write(std::string("\0\x05hello", 7)); }
     void send_part() {
         constexpr char kMore = 1;
         constexpr char kSize = 100;
@@ -279,6 +281,39 @@ TEST_F(SocketTest, ARouterTellsAPeerThatDoesNotRead) {
     EXPECT_TRUE(
         test::wait_until([&] { return router_->send(peer, payload) == SendOutcome::full; }, kCap));
     EXPECT_EQ(receive(dealer)->size(), payload.size());
+}
+
+// What is counted counts until the transport has let it go: read by the peer, dropped with it, or
+// never sent.
+TEST_F(SocketTest, TicketsAreKeptAsLongAsTheirBytes) {
+    const auto ticket = std::make_shared<const int>(1);
+    EXPECT_EQ(router_->send("nobody", std::string("x"), ticket), SendOutcome::no_peer);
+    EXPECT_EQ(router_->send("", std::string("x"), ticket), SendOutcome::no_peer);
+    EXPECT_EQ(ticket.use_count(), 1);
+
+    const std::string payload(1u << 20, 'x');
+    DealerSocket dealer = connect();
+    send(dealer, "hello");
+    const std::string reader = receive()->peer;
+    EXPECT_EQ(router_->send(reader, payload, ticket), SendOutcome::sent);
+    EXPECT_EQ(receive(dealer), payload);
+    EXPECT_TRUE(test::wait_until([&] { return ticket.use_count() == 1; }, kCap));
+
+    constexpr int kMany = 20;
+    {
+        EndlessPeer silent(dir_.path("socket"));
+        silent.send_message();
+        const std::string peer = receive()->peer;
+        for (int i = 0; i < kMany; ++i)
+            EXPECT_EQ(router_->send(peer, payload, ticket), SendOutcome::sent);
+        // Others are served meanwhile; none of these fits into the kernel.
+        EXPECT_EQ(router_->send(reader, payload, nullptr), SendOutcome::sent);
+        EXPECT_EQ(receive(dealer), payload);
+        EXPECT_EQ(ticket.use_count(), 1 + kMany);
+    }
+    // The library learns of a connection's end when its socket is looked at, as every loop does.
+    EXPECT_TRUE(test::wait_until(
+        [&] { return !router_->receive().has_value() && ticket.use_count() == 1; }, kCap));
 }
 
 TEST(DealerSocket, DoesNotQueueForABrokerThatIsDown) {
