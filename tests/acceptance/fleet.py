@@ -4,15 +4,18 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
 
 BUILD = pathlib.Path(os.environ["IW_TEST_BUILD"])
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(SOURCE / "tests/support"))
+from reaper import Reaper  # noqa: E402  pylint: disable=wrong-import-position
+
 FINAL = ("COMPLETED", "FAILED", "KILLED")
 
 
@@ -37,7 +40,8 @@ def alive(pid):
 
 
 class Fleet:
-    """One project and what runs its sessions, in temporary folders of its own. `placement`: who runs them (placement.py)."""
+    """One project and what runs its sessions, in temporary folders of its own; what is left of it is ended, also when
+    whoever uses it is killed. `placement`: who runs them (placement.py)."""
 
     slots = 5
     placement = None
@@ -45,6 +49,7 @@ class Fleet:
 
     def open(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="iw."))
+        self._reaper = Reaper(self.folder)
         self.root = self.folder / "project"
         self.roots = [self.root]
         self.root.mkdir()
@@ -71,16 +76,10 @@ class Fleet:
             self.placement.stop(self)
         else:
             self.run_program(["ictl", "down", "--kill"], check=False)
-        for program in ("worker", "broker"):
-            pid = self.pid_of(program)
-            if pid:
-                os.kill(pid, signal.SIGKILL)
-        for socket in self.folder.glob("state/fleets/*/worker/tmux.sock"):
-            subprocess.run(["tmux", "-S", str(socket), "kill-server"], check=False, capture_output=True)
         if failed:
             for log in (*self.folder.glob("state/fleets/*/*.log"), *self.folder.glob("*.log")):
                 print(f"--- {log.name}\n{log.read_text()[-4000:]}")
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._reaper.finish()
 
     def configure(self, **values):
         """Sets variables of the project's config.sh, as a user edits them."""

@@ -1,7 +1,8 @@
 """A fleet of real processes that can be harmed: broker, worker and launchers under the fault shim, in one folder.
 
 Started directly, not by `ictl up`, so that each program gets its environment and nobody but us starts it again.
-Every process is ended by its pid; ours are those that we started, and those whose environment names our folder.
+Every process is ended by its pid; ours are those that we started, and those whose environment names our folder. That
+also happens when whoever uses the fleet is killed.
 """
 
 import os
@@ -21,7 +22,7 @@ from proxy import Proxy
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(SOURCE / "tests/acceptance"))
-from fleet import alive, wait_until  # noqa: E402  pylint: disable=wrong-import-position
+from fleet import Reaper, alive, wait_until  # noqa: E402  pylint: disable=wrong-import-position
 from protocol_client import Client, ProtocolError  # noqa: E402  pylint: disable=wrong-import-position
 
 HALVES = ("broker", "worker")
@@ -51,6 +52,7 @@ class LiveFleet:
         self.on_crash = on_crash
         self.slots = slots
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="iwc."))
+        self._reaper = Reaper(self.folder)
         self.disk = self.folder / "disk"
         self.fleet = self.disk / "fleet"
         self.root = self.disk / "project"
@@ -324,8 +326,7 @@ class LiveFleet:
             shutil.copytree(self.disk, self.folder / "kept", symlinks=True, ignore=not_to_keep)
         if self._mounted:
             subprocess.run(["umount", "-l", self.disk], check=True)
-        if not keep:
-            shutil.rmtree(self.folder)
+        self._reaper.finish(keep)
 
 
 def not_to_keep(folder, names):
