@@ -45,6 +45,10 @@ struct Attempt {
     Duration retry_pause{0};
     std::optional<Timestamp> wake;  // when time alone makes a difference
 
+    // Closed before, and asked for again: the broker has lost the outcome that is on disk, and what
+    // was reported.
+    bool reopened = false;
+
     // Before the start. A dormant attempt is on disk, was never launched, and waits for the broker
     // to assign it once more; it is not listed, so that the broker does.
     bool dormant = false;

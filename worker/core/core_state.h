@@ -152,6 +152,7 @@ class WorkerCore::State {
     std::map<AttemptRef, Attempt> live_;
     std::map<AttemptRef, Timestamp> closed_;  // when to forget
     std::set<std::pair<Timestamp, AttemptRef>> forget_;
+    std::set<AttemptRef> reopening_;  // being read again
     std::map<AttemptRef, ForeignEnd> foreign_;
 
     std::string refused_;    // why the last hello was, so that it is said once

@@ -249,7 +249,7 @@ void WorkerCore::State::on(AssignEvent event) {
 
 void WorkerCore::State::assign(Assignment assignment) {
     const AttemptRef ref{assignment.session, assignment.fence};
-    if (ref.fence.attempt == 0) return;
+    if (ref.fence.attempt == 0 || reopening_.contains(ref)) return;
     if (closed_.contains(ref)) return reopen(ref);
     if (Attempt* known = find(ref)) {
         // Started at most once: a known attempt is answered with its state. Only one that was never
@@ -275,8 +275,10 @@ void WorkerCore::State::assign(Assignment assignment) {
 
 // Whoever asks for a closed attempt has lost its end: it is reported once more.
 void WorkerCore::State::reopen(const AttemptRef& ref) {
+    IW_CHECK(!live_.contains(ref));
     forget_.erase({closed_.at(ref), ref});
     closed_.erase(ref);
+    reopening_.insert(ref);
     emit(ReopenAttempt{ref});
 }
 
@@ -306,7 +308,7 @@ void WorkerCore::State::on(StopEvent event) {
 
 void WorkerCore::State::wish_stop(const StopOrder& order) {
     const AttemptRef ref{order.session, order.fence};
-    if (ref.fence.attempt == 0) return;
+    if (ref.fence.attempt == 0 || reopening_.contains(ref)) return;
     if (closed_.contains(ref)) return reopen(ref);
     // An unknown attempt too: its assignment may still be under way, and must find the start taken.
     Attempt& attempt = live_[ref];

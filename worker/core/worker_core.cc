@@ -81,6 +81,7 @@ void WorkerCore::State::on(RestoredEvent event) {
     }
     Attempt attempt;
     attempt.facts.attempt = ref;
+    attempt.reopened = reopening_.erase(ref) > 0;
     merge(attempt, std::move(event.snapshot));
     // Made by a crash in the middle of accepting: nothing was promised, so nothing is known.
     if (attempt.unclaimed() && !attempt.facts.assignment) return;
@@ -101,6 +102,10 @@ void WorkerCore::State::on(SeenEvent event) {
     if (attempt == nullptr) return;
     // RecordEnd is answered by what then stands on disk.
     if (event.snapshot.end) attempt->busy = false;
+    if (attempt->reopened) {
+        event.snapshot.outcome.reset();
+        event.snapshot.reported = 0;
+    }
     merge(*attempt, std::move(event.snapshot));
 }
 

@@ -224,6 +224,40 @@ TEST(WorkerRestored, TellsTheEndOfAClosedAttemptOnceMore) {
     EXPECT_EQ(bench.core.counts().closed, 1u);
 }
 
+// What can still be read of it, its old outcome, is no end that this broker knows.
+TEST(WorkerRestored, TellsThatTheEndOfAClosedAttemptCannotBeRead) {
+    Bench bench(bench_config());
+    AttemptSnapshot on_disk = closed_on_disk(kRef, bench.wall);
+    on_disk.outcome = outcome_of(kRef, SessionStatus::completed);
+    bench.step(RestoredEvent{on_disk, LauncherState::not_asked});
+    WelcomeReply restored = welcome_of("b", 10);
+    restored.generation = 2;
+    restored.restored = true;
+    greet(bench, restored);
+    // The wish comes twice before the attempt has been read.
+    const StopOrder kill{kRef.session, kRef.fence, Detail::killed, "x"};
+    bench.step(StopEvent{{kill, kill}});
+    ASSERT_EQ(bench.all<ReopenAttempt>().size(), 1u);
+    EXPECT_FALSE(bench.has<TakeClaim>());
+    AttemptSnapshot broken;
+    broken.attempt = kRef;
+    broken.holder = StartHolder::launcher;
+    broken.reported = 1;
+    bench.step(RestoredEvent{broken, LauncherState::gone});
+    bench.step(TickEvent{});
+    bench.step(TreeEvent{.attempt = kRef, .left = 0, .evidence = "nobody", .whole = true});
+    ASSERT_EQ(bench.all<RecordEnd>().size(), 1u);
+    on_disk.closed_at.reset();
+    on_disk.end = bench.all<RecordEnd>()[0].end;
+    on_disk.log_done = true;
+    bench.step(SeenEvent{on_disk});
+    bench.step(JudgedEvent{kRef, {}});
+    ASSERT_EQ(bench.all<SendReports>().size(), 1u);
+    const Report report = bench.all<SendReports>()[0].reports.at(0);
+    ASSERT_EQ(report.number, 2u) << "the outcome on disk is not this broker's";
+    EXPECT_EQ(std::get_if<EndedReport>(&report.body)->cause, EndCause::lost);
+}
+
 // A restored broker took over an attempt that runs here, and shows it as not started.
 TEST(WorkerRestored, TellsTheStartOfARunningAttemptOnceMore) {
     Bench bench(bench_config());
