@@ -19,7 +19,10 @@ namespace {
 // pushes.
 constexpr std::size_t kOutcomeBytesMax = 2u << 20;
 constexpr std::size_t kOutcomeBytesFixed = 16u << 10;
-static_assert(kOutcomeBytesMax + limits::kMetadataMax + kOutcomeBytesFixed < limits::kMessageMax);
+// Also when no more fits and every further one is a return, which goes without its metadata then.
+static_assert(kOutcomeBytesMax + limits::kMetadataMax +
+                  limits::kReportBatchMax * kOutcomeBytesFixed <
+              limits::kMessageMax);
 
 std::uint32_t number_of(const ReportBody& body) {
     return std::visit(overloaded{
@@ -209,7 +212,10 @@ void BrokerCore::State::give_return(const Worker& worker, const Session& session
     // Where the session has no origin, its workspace is where the attempt was.
     const Origin& origin = session.placement->placement.origin;
     if (!origin.empty() && origin != worker.root()) return;
-    if (fits_ack(session)) ack.outcome = Outcome{.session = view_of(session)};
+    ack.outcome = Outcome{.session = view_of(session)};
+    // No push follows a return: without the view its workspace would go on showing RUNNING. The
+    // workspace has the metadata already.
+    if (!fits_ack(session)) ack.outcome->session.metadata.clear();
 }
 
 bool BrokerCore::State::fits_ack(const Session& session) {

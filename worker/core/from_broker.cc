@@ -429,8 +429,12 @@ void WorkerCore::State::take_ack(ReportAck ack) {
     attempt->superseded = false;  // a restored broker may take back what it had adopted
     if (ack.number == 2 && ack.outcome) {
         if (attempt->busy) return;  // repeated later
-        start_action(*attempt, RecordOutcome{ref, ack.outcome->session});
-        attempt->facts.outcome = std::move(ack.outcome->session);
+        SessionView& outcome = ack.outcome->session;
+        // A return comes without, where many share an acknowledgement.
+        if (outcome.metadata.empty() && attempt->facts.assignment)
+            outcome.metadata = attempt->facts.assignment->metadata;
+        start_action(*attempt, RecordOutcome{ref, outcome});
+        attempt->facts.outcome = std::move(outcome);
         return;
     }
     attempt->facts.reported = ack.number;

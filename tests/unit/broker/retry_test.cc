@@ -80,6 +80,31 @@ TEST(Retry, AFailedAttemptIsFollowedByAnother) {
     EXPECT_EQ(scene.view(scene.id).attempts_used, 2u);
 }
 
+// Nothing else tells the worker that it has to write CREATED into the workspace.
+TEST(Retry, EveryReturnOfALargeAcknowledgementHasItsView) {
+    CoreDriver driver;
+    WorkerHello worker = CoreDriver::worker("w");
+    worker.slots = 100;
+    driver.hello(worker, 7);
+    ReportEvent event{CoreDriver::caller(7), WorkerName("w"), {}};
+    for (int i = 0; i < 100; ++i) {
+        Submission submission = retried(2, {});
+        submission.metadata = std::string(limits::kMetadataMax, ' ');
+        const SessionId id = driver.submitted(submission);
+        event.reports.push_back(
+            {.session = id, .fence = {1, 1}, .number = 2, .body = driver.exited(3)});
+    }
+    const Actions actions = driver.step(event);
+    std::size_t bytes = 0;
+    for (const ReportAck& ack : CoreDriver::reply<ReportReply>(actions).acks) {
+        ASSERT_TRUE(ack.outcome.has_value());
+        EXPECT_EQ(name(ack.outcome->session.detail), name(Detail::retrying));
+        bytes += ack.outcome->session.metadata.size();
+    }
+    EXPECT_GT(bytes, limits::kMetadataMax);
+    EXPECT_LT(bytes, limits::kMessageMax / 2 + limits::kMetadataMax);
+}
+
 TEST(Retry, EndsWithTheLastAttemptThatIsAllowed) {
     Scene scene(retried(3, {}));
     scene.fails();

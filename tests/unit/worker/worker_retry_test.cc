@@ -39,6 +39,20 @@ TEST(WorkerRetry, WritesTheReturnAndClosesWithoutAReport) {
     EXPECT_TRUE(bench.core.inventory().empty());
 }
 
+// So that its state.json is whole, also if the agent has removed the file.
+TEST(WorkerRetry, AReturnWithoutMetadataKeepsThatOfTheAssignment) {
+    Bench bench(bench_config());
+    bench.welcome();
+    Assignment assignment = assignment_of(kFirst);
+    assignment.metadata = "{\"issue\": 7}";
+    bench.step(AssignEvent{{assignment}});
+    bench.run(kFirst);
+    bench.acknowledge(kFirst, 1);
+    end_with(bench, kFirst, SessionStatus::created);
+    ASSERT_EQ(bench.all<RecordOutcome>().size(), 1u);
+    EXPECT_EQ(bench.all<RecordOutcome>()[0].outcome.metadata, "{\"issue\": 7}");
+}
+
 TEST(WorkerRetry, ARestartInTheMiddleWritesTheReturn) {
     Bench bench(bench_config());
     AttemptSnapshot returned;
