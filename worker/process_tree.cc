@@ -66,6 +66,11 @@ bool is_of_worker(pid_t pid, const std::string& state_folder) {
     return std::ranges::count(split(*text, '\0'), "IW_WORKER_STATE=" + state_folder) > 0;
 }
 
+// One descriptor at a time is all that the search needs.
+bool can_read() {
+    return read_stat(::getpid()).has_value();
+}
+
 // As tmux was told to run it: "<state folder>/bin/iexec <attempt>", nothing else.
 bool is_launcher_of(pid_t pid, const std::string& attempt, const std::string& state_folder) {
     const Result<std::string> text =
@@ -118,7 +123,8 @@ TreeLook find_tree(const AttemptRef& attempt, const std::string& workspace,
                    const std::optional<ProcessRecord>& record) {
     TreeLook look;
     const bool by_numbers = record && numbers_still_mean(*record);
-    for (const std::string& entry : io::list_folder("/proc")) {
+    const std::vector<std::string> entries = io::list_folder("/proc");
+    for (const std::string& entry : entries) {
         long long number = 0;
         if (!parse_int(entry, 2, INT32_MAX, number)) continue;
         const auto pid = static_cast<pid_t>(number);
@@ -129,6 +135,7 @@ TreeLook find_tree(const AttemptRef& attempt, const std::string& workspace,
             (by_numbers && in_session(*stat, *ticks, *record)) || carries(pid, attempt, workspace);
         if (ours) look.processes.push_back({.pid = pid, .start_ticks = *ticks});
     }
+    look.whole = !entries.empty() && can_read();
     look.evidence = describe(record, by_numbers, look.processes.size());
     return look;
 }

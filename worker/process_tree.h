@@ -16,6 +16,7 @@ namespace iw::worker {
 struct TreeLook {
     std::vector<io::ProcessId> processes;  // that live, by pid
     std::string evidence;                  // what was looked at, for people
+    bool whole = true;  // false: some processes could not be looked at, for want of descriptors
 };
 
 // Members of the launcher's process session, and whoever carries IW_SESSION_ID, IW_ATTEMPT,

@@ -194,6 +194,8 @@ void WorkerServer::act(SignalLauncher& action) {
         // Only the one that hangs: its guard takes over.
         if (io::send_signal(launcher, number) && action.kill) return;
     }
+    // Its end may have been missed.
+    if (launchers.empty()) look_at(action.attempt);
 }
 
 void WorkerServer::act(SignalTree& action) {
@@ -204,11 +206,14 @@ void WorkerServer::act(SignalTree& action) {
         for (const io::ProcessId& process : look.processes)
             io::send_signal(process, number);
     }
-    result(TreeEvent{action.attempt, look.processes.size(), look.evidence});
+    result(TreeEvent{action.attempt, look.processes.size(), look.evidence, look.whole});
 }
 
 void WorkerServer::act(MeasureDisk& action) {
     result(runner_.measure(action.attempt));
+    // What was missed while nothing could be read is found now, for as long as nobody would say it
+    // again.
+    look_at(action.attempt);
 }
 
 // ---- Workspace ---------------------------------------------------------------------------------

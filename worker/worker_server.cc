@@ -9,6 +9,7 @@
 #include "common/base/overloaded.h"
 #include "common/io/config_file.h"
 #include "common/io/logging.h"
+#include "common/io/process_end.h"
 #include "common/io/system_clock.h"
 #include "worker/attempt_facts.h"
 
@@ -138,7 +139,9 @@ int WorkerServer::run() {
         io::log(io::LogLevel::error, "cannot connect", {{"error", opened.error().message}});
         return kExitSoftware;
     }
-    adopt();
+    // Without knowing what earlier processes left, this one must not tell the broker that it has
+    // nothing.
+    if (!adopt()) return kExitIo;
     io::log(
         io::LogLevel::info, "started",
         {{"worker", options_.name.str()}, {"root", options_.root}, {"broker", options_.broker}});
@@ -196,11 +199,11 @@ void WorkerServer::perform(Action& action) {
 
 // ---- Attempts on disk --------------------------------------------------------------------------
 
-void WorkerServer::adopt() {
+bool WorkerServer::adopt() {
     const Result<std::vector<AttemptFacts>> all = parts_.store.load_all();
     if (!all) {
         io::log(io::LogLevel::error, "cannot read attempts", {{"error", all.error().message}});
-        return;
+        return false;
     }
     for (const AttemptFacts& facts : *all) {
         if (facts.error.empty() || facts.closed) {
@@ -213,6 +216,7 @@ void WorkerServer::adopt() {
     look_at_all();
     watch_tmux_socket();
     watch_tmux();
+    return true;
 }
 
 void WorkerServer::adopt(const AttemptFacts& facts) {
@@ -306,7 +310,13 @@ LauncherState WorkerServer::watch_launcher(const AttemptRef& attempt, const Atte
     for (const io::ProcessId& process : {facts.process->launcher, facts.process->guard}) {
         io::UniqueFd fd = process.pid > 0 ? io::open_pidfd(process.pid) : io::UniqueFd();
         // Opened first, asked then: the descriptor means whoever has the number now.
-        if (!fd.valid() || !io::is_running(process)) continue;
+        if (io::has_ended(process)) continue;
+        if (!fd.valid()) {
+            // Not gone for that: it is looked at again with the next measurement.
+            io::log(io::LogLevel::error, "cannot watch a launcher; out of descriptors?",
+                    {{"attempt", attempt_name(attempt)}});
+            return LauncherState::alive;
+        }
         watched.launcher = std::move(fd);
         loop_.add_fd(watched.launcher.get(), [this, attempt] { launcher_ended(attempt); });
         return LauncherState::alive;

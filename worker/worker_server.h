@@ -55,7 +55,7 @@ class WorkerServer {
     int run();
 
   private:
-    void adopt();
+    bool adopt();  // false: what is there cannot be read
     void adopt(const AttemptFacts& facts);
     void adopt_broken(AttemptFacts facts);
     void reopen_broken(const AttemptRef& attempt, const Result<AttemptFacts>& facts);

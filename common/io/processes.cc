@@ -4,10 +4,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <vector>
 
 #include "common/base/text.h"
 #include "common/io/files.h"
+#include "common/io/process_end.h"
 
 namespace iw::io {
 namespace {
@@ -49,6 +51,14 @@ bool is_running(const ProcessId& process) {
     const std::optional<ProcStat> stat = read_stat(process.pid);
     return stat && stat->start_ticks == process.start_ticks && stat->state != 'Z' &&
            stat->state != 'X';
+}
+
+bool has_ended(const ProcessId& process) {
+    // Asked without a descriptor, which may be what is missing.
+    if (process.pid <= 0 || (::kill(process.pid, 0) != 0 && errno == ESRCH)) return true;
+    const std::optional<ProcStat> stat = read_stat(process.pid);
+    return stat &&
+           (stat->start_ticks != process.start_ticks || stat->state == 'Z' || stat->state == 'X');
 }
 
 // By number: the header of glibc 2.36 for these two cannot be used from C++.

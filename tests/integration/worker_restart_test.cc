@@ -1,6 +1,7 @@
 // Workers that are killed, frozen or started twice.
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <cstdlib>
 
@@ -85,6 +86,48 @@ TEST(WorkerRestart, GoesOnThroughADeathOfTheBroker) {
     ASSERT_TRUE(wait_until([&] { return !io::is_running(*launcher); }, kCap));
     fleet.broker().start();
     ASSERT_TRUE(fleet.peer().hello().ok());
+    EXPECT_EQ(fleet.wait_status(id, SessionStatus::completed).status, SessionStatus::completed)
+        << fleet.text(fleet.log());
+}
+
+// Of the descriptor by which `owner` watches a process; -1 when it has none.
+int watching_fd(pid_t owner, pid_t watched) {
+    const std::string folder = "/proc/" + std::to_string(owner) + "/fdinfo/";
+    for (const std::string& number : io::list_folder(folder)) {
+        const Result<std::string> text = io::read_file(folder + number, 4096);
+        const std::string line = "\nPid:\t" + std::to_string(watched) + "\n";
+        if (text && text->find(line) != std::string::npos) return std::atoi(number.c_str());
+    }
+    return -1;
+}
+
+// When its launcher dies the worker gets back the one descriptor by which it watched it: enough to
+// read that a guard is there, too few to look at the guard while watching it.
+TEST(WorkerRestart, AGuardThatCannotBeLookedAtIsNotTakenForGone) {
+    TestFleet fleet;
+    fleet.add_agent("waiting", kWaiting);
+    ASSERT_TRUE(fleet.start());
+    const SessionId id = fleet.submit("waiting", "x");
+    ASSERT_EQ(fleet.wait_status(id, SessionStatus::running).status, SessionStatus::running);
+    const auto launcher = fleet.process_of(id, "launcher");
+    const auto guard = fleet.process_of(id, "guard");
+    ASSERT_TRUE(launcher && guard);
+    const pid_t worker = fleet.worker().pid();
+    const int watching = watching_fd(worker, launcher->pid);
+    ASSERT_GE(watching, 0);
+    rlim_t used = 0;
+    while (io::exists("/proc/" + std::to_string(worker) + "/fdinfo/" + std::to_string(used)))
+        ++used;
+    ASSERT_GT(used, static_cast<rlim_t>(watching));
+    rlimit before{};
+    ASSERT_EQ(::prlimit(worker, RLIMIT_NOFILE, nullptr, &before), 0);
+    const rlimit tight{.rlim_cur = used, .rlim_max = before.rlim_max};
+    ASSERT_EQ(::prlimit(worker, RLIMIT_NOFILE, &tight, nullptr), 0);
+    ASSERT_TRUE(io::send_signal(*launcher, SIGKILL));
+    EXPECT_TRUE(wait_until([&] { return watching_fd(worker, guard->pid) >= 0; }, kCap))
+        << fleet.text(fleet.log());
+    ASSERT_EQ(::prlimit(worker, RLIMIT_NOFILE, &before, nullptr), 0);
+    let_go(fleet, id);
     EXPECT_EQ(fleet.wait_status(id, SessionStatus::completed).status, SessionStatus::completed)
         << fleet.text(fleet.log());
 }

@@ -173,6 +173,7 @@ struct TreeEvent {
     AttemptRef attempt;
     std::size_t left = 0;  // processes of the attempt that live
     std::string evidence;  // what was looked at
+    bool whole = true;     // false: not every process could be looked at
 };
 enum class WrittenFile { started, end, outcome, final_files };
 struct WrittenEvent {

@@ -137,7 +137,10 @@ void WorkerCore::State::on(SessionCheckedEvent event) {
 void WorkerCore::State::on(TreeEvent event) {
     Attempt* attempt = find_idle(event.attempt);
     if (attempt == nullptr || attempt->facts.end) return;
-    if (event.left == 0 || attempt->tree_kills >= kTreeKillsMax) {
+    // Not being able to look is never "gone": whoever was not seen has not been killed in vain.
+    if (!event.whole) attempt->tree_kills = 0;
+    const bool gone = event.whole && event.left == 0;
+    if (gone || attempt->tree_kills >= kTreeKillsMax) {
         const std::string left =
             event.left == 0 ? "" : std::to_string(event.left) + " processes could not be ended; ";
         return record_end(*attempt, lost_end(*attempt, left + event.evidence));

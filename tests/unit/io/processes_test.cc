@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 
 #include "common/base/text.h"
 #include "common/io/files.h"
+#include "common/io/process_end.h"
 #include "common/io/system_clock.h"
 #include "tests/support/child_process.h"
 #include "tests/support/temp_dir.h"
@@ -267,6 +269,31 @@ TEST(ChildProcess, IsWaitedForWithACapAndKilledAtTheEnd) {
     }
     EXPECT_FALSE(is_running(id));
     EXPECT_EQ(test::run_program({"/bin/sh", "-c", "cat; exit 5"}, {}, "in").exit_code, 5);
+}
+
+TEST(HasEnded, IsSaidOnlyOfWhatSurelyHas) {
+    const ProcessId own{.pid = ::getpid(), .start_ticks = process_start_ticks(::getpid()).value()};
+    EXPECT_FALSE(has_ended(own));
+    EXPECT_TRUE(has_ended({.pid = own.pid, .start_ticks = own.start_ticks + 1}));
+    EXPECT_TRUE(has_ended({}));
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(0);
+    siginfo_t info{};
+    ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT), 0);
+    const ProcessId ended{.pid = child, .start_ticks = process_start_ticks(child).value()};
+    EXPECT_TRUE(has_ended(ended)) << "a zombie";
+    ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+    EXPECT_TRUE(has_ended(ended));
+
+    rlimit before{};
+    ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+    const rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+    const bool lives = !has_ended(own);
+    const bool gone = has_ended(ended);
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+    EXPECT_TRUE(lives) << "who cannot be looked at has not ended";
+    EXPECT_TRUE(gone);
 }
 
 }  // namespace

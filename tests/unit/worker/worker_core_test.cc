@@ -349,6 +349,28 @@ TEST(WorkerRun, EndsTheTreeOfADeadLauncherBeforeItSaysLost) {
     EXPECT_EQ(bench.all<RecordEnd>()[0].end.evidence, "none left");
 }
 
+// Without descriptors /proc looks empty: that is no word about who lives.
+TEST(WorkerRun, TakesATreeThatItCouldNotLookAtNeverForGone) {
+    Bench bench(bench_config());
+    bench.welcome();
+    bench.run(kRef);
+    bench.step(LauncherGoneEvent{kRef});
+    const TreeEvent blind{.attempt = kRef, .left = 0, .evidence = "blind", .whole = false};
+    bench.step(blind);
+    EXPECT_FALSE(bench.has<RecordEnd>());
+    for (int round = 0; round < 20; ++round) {
+        bench.pass(Duration{10'000});
+        bench.step(TickEvent{});
+        ASSERT_EQ(bench.all<SignalTree>().size(), 1u) << "in round " << round;
+        bench.step(blind);
+        EXPECT_FALSE(bench.has<RecordEnd>());
+    }
+    bench.pass(Duration{10'000});
+    bench.step(TickEvent{});
+    bench.step(TreeEvent{.attempt = kRef, .left = 0, .evidence = "none left", .whole = true});
+    ASSERT_EQ(bench.all<RecordEnd>().size(), 1u);
+}
+
 // ---- Stops -------------------------------------------------------------------------------------
 
 TEST(WorkerStop, AnUnknownAttemptIsTakenSoThatItsAssignmentFindsIt) {
