@@ -101,6 +101,7 @@ class AttemptFixture : public testing::Test {
         std::string agent;
         std::uint64_t log_bytes_max = 1u << 20;
         Duration stop_grace{1'000};
+        Duration settle{250};
         bool stdin_from_prompt = true;
     };
     static Wish script(const std::string& text) { return Wish{.argv = {"/bin/sh", "-c", text}}; }
@@ -135,6 +136,7 @@ class AttemptFixture : public testing::Test {
         if (wish.stdin_from_prompt) plan.stdin_file = store_->folder(attempt) + "/prompt.md";
         plan.log_bytes_max = wish.log_bytes_max;
         plan.stop_grace = wish.stop_grace;
+        plan.settle = wish.settle;
         EXPECT_TRUE(store_->write_plan(plan).ok());
         return attempt;
     }

@@ -87,6 +87,7 @@ TEST_F(LauncherRecords, KeepAPlanOfAnyBytes) {
     plan.stdin_file = "/p";
     plan.log_bytes_max = 7;
     plan.stop_grace = Duration{1234};
+    plan.settle = Duration{77};
     ASSERT_TRUE(store_.write_plan(plan).ok());
     const auto read = store_.read_plan(attempt("a"));
     ASSERT_TRUE(read.ok()) << read.error().message;
@@ -98,6 +99,7 @@ TEST_F(LauncherRecords, KeepAPlanOfAnyBytes) {
     EXPECT_EQ(read->stdin_file, plan.stdin_file);
     EXPECT_EQ(read->log_bytes_max, plan.log_bytes_max);
     EXPECT_EQ(read->stop_grace, plan.stop_grace);
+    EXPECT_EQ(read->settle, plan.settle);
 }
 
 TEST_F(LauncherRecords, KeepALife) {
@@ -166,6 +168,57 @@ TEST_F(LauncherRecords, KeepALife) {
     EXPECT_TRUE(store_.load_all()->empty());
     EXPECT_EQ(store_.load(a).error().code, ErrorCode::not_found);
     EXPECT_TRUE(store_.remove(a).ok());
+}
+
+TEST_F(LauncherRecords, KeepTheNewestLimits) {
+    const AttemptRef a = attempt("a");
+    ASSERT_TRUE(store_.accept(assignment("a")).ok());
+    EXPECT_FALSE(store_.load(a)->timeout.has_value());
+    for (const Duration timeout : {Duration{5'000}, Duration{0}, Duration{86'400'000}}) {
+        ASSERT_TRUE(store_.write_limits(a, timeout).ok());
+        EXPECT_EQ(store_.load(a)->timeout, timeout);
+        EXPECT_EQ(store_.load_all()->front().timeout, timeout);
+    }
+    // The assignment's counts then, until the broker repeats the change; no attempt is given up
+    // over it.
+    for (const char* text : {"", "{", "[]", "{\"timeout_ms\": \"5\"}", "{\"timeout\": 5}"}) {
+        overwrite("a", "limits.json", text);
+        const auto facts = store_.load(a);
+        ASSERT_TRUE(facts.ok()) << text;
+        EXPECT_FALSE(facts->timeout.has_value()) << text;
+    }
+}
+
+TEST_F(LauncherRecords, KeepAVerdictWithAResultOfAnyBytes) {
+    const AttemptRef a = attempt("a");
+    ASSERT_TRUE(store_.accept(assignment("a")).ok());
+    EXPECT_FALSE(store_.read_judged(a).has_value());
+    const worker::JudgedRecord with_result{.success = true,
+                                           .reason = "r \"\n",
+                                           .result_status = "failure",
+                                           .result_size = 5,
+                                           .result_sha256 = "abc",
+                                           .result_inline = true,
+                                           .result = std::string("\0\xFF\xC3(}", 5)};
+    const worker::JudgedRecord without{.success = false, .reason = "no result.json"};
+    for (const worker::JudgedRecord& written : {with_result, without}) {
+        ASSERT_TRUE(store_.write_judged(a, written).ok());
+        const auto read = store_.read_judged(a);
+        ASSERT_TRUE(read.has_value());
+        EXPECT_EQ(read->success, written.success);
+        EXPECT_EQ(read->reason, written.reason);
+        EXPECT_EQ(read->result_status, written.result_status);
+        EXPECT_EQ(read->result_size, written.result_size);
+        EXPECT_EQ(read->result_sha256, written.result_sha256);
+        EXPECT_EQ(read->result_inline, written.result_inline);
+        EXPECT_EQ(read->result, written.result);
+    }
+    // It is judged once more then; the facts stay whole.
+    for (const char* text : {"", "{", "{\"success\": 1}", "{\"success\": true}"}) {
+        overwrite("a", "judged.json", text);
+        EXPECT_FALSE(store_.read_judged(a).has_value()) << text;
+        EXPECT_TRUE(store_.load(a).ok()) << text;
+    }
 }
 
 TEST_F(LauncherRecords, RemoveOnlyWhatIsClosed) {

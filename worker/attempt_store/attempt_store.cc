@@ -227,10 +227,11 @@ Status AttemptStore::write_log_done(const AttemptRef& attempt, std::uint64_t byt
     return write_record(folder(attempt) + "/" + kLogDone, log_done_json(bytes_seen, bytes_kept));
 }
 
-// Of use only after a restore: a sync for every session would cost more than it is worth.
+// Of use only once the broker has had it, and then outcome.json is synced with the folder: that
+// keeps the name, so one sync is enough here.
 Status AttemptStore::write_judged(const AttemptRef& attempt, const JudgedRecord& record) {
     return io::write_file(folder(attempt) + "/" + kJudged, to_json(record), kFileMode,
-                          io::Sync::none);
+                          io::Sync::file);
 }
 
 Status AttemptStore::write_outcome(const AttemptRef& attempt, const SessionView& outcome) {

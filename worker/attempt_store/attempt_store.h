@@ -9,16 +9,14 @@
 //   prompt.md        worker   the prompt, byte for byte
 //   launch.json      worker   what iexec is to run: the plan
 //   start            link(2)  the claim: iexec before it starts the agent, or the worker that
-//   declines or stops
-//                             it first; who does not get it runs nothing
+//                             declines or stops it first; who does not get it runs nothing
 //   process.json     iexec    pid and start ticks of iexec and agent, once the agent runs
 //   stop.json        worker   a stop, before the first signal
 //   limits.json      worker   another run timeout than the assignment's
 //   exit.json        iexec    how it ended; or worker, when it had to find out itself
 //   log.json         ilogd    bytes seen and kept; written at the end of the terminal's output
 //   judged.json      worker   result and verdict as reported, so that a broker that lost them can
-//   be
-//                             told again after the workspace has moved on; not synced
+//                             be told again after the workspace has moved on
 //   outcome.json     worker   the broker's outcome of the attempt
 //   reported         worker   highest report number acknowledged
 //   closed           worker   closed report acknowledged: kept 7 days, then removed
@@ -58,6 +56,7 @@ struct LaunchPlan {
     std::string success;  // the word of the rule that judges the end; for the worker alone
     std::uint64_t log_bytes_max = 0;
     Duration stop_grace{0};
+    Duration settle{250};  // what an ended agent leaves has this long to end by itself
     // On CLOCK_BOOTTIME: a launcher that comes to claim the start after this runs nothing, since
     // the broker may have taken the worker for gone. Zero: no bound.
     Timestamp start_by;
@@ -158,6 +157,7 @@ class AttemptStore {
     Status write_exit(const AttemptRef& attempt, const ExitRecord& record);
     Status write_log_done(const AttemptRef& attempt, std::uint64_t bytes_seen,
                           std::uint64_t bytes_kept);
+    // Replaces an earlier one. On disk for good with the next record of the attempt.
     Status write_judged(const AttemptRef& attempt, const JudgedRecord& record);
     Status write_outcome(const AttemptRef& attempt, const SessionView& outcome);
     Status write_reported(const AttemptRef& attempt, std::uint32_t number);

@@ -215,6 +215,7 @@ std::string to_json(const LaunchPlan& plan) {
                      {"success", plan.success},
                      {"log_bytes_max", plan.log_bytes_max},
                      {"stop_grace_ms", plan.stop_grace.count()},
+                     {"settle_ms", plan.settle.count()},
                      {"start_by_ms", plan.start_by.time_since_epoch().count()}});
 }
 
@@ -234,6 +235,7 @@ Result<LaunchPlan> parse_plan(std::string_view text) {
         plan.success = json.value("success", "");
         plan.log_bytes_max = json.at("log_bytes_max").get<std::uint64_t>();
         plan.stop_grace = Duration(json.at("stop_grace_ms").get<std::int64_t>());
+        plan.settle = Duration(json.value("settle_ms", plan.settle.count()));
         plan.start_by = Timestamp(Duration(json.value("start_by_ms", std::int64_t{0})));
         return plan;
     });

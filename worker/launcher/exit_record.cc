@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "common/base/text.h"
@@ -13,9 +14,8 @@ namespace iw::worker {
 namespace {
 
 constexpr int kSignalBase = 128;
-// A full disk often has room again soon.
-constexpr int kExitRecordTries = 300;
 constexpr int kExitRecordPauseMs = 2'000;
+constexpr int kExitRecordPauseMaxMs = 30'000;
 
 std::string signal_words(int signal) {
     const char* name = ::sigabbrev_np(signal);
@@ -34,20 +34,23 @@ void say(const std::string& text) {
     std::fflush(stdout);
 }
 
+// For as long as it takes: a full disk has room again some day, and without the record the run,
+// which may have cost hours, would count as lost.
 int write_exit(AttemptStore& store, const AttemptRef& attempt, const ExitRecord& record) {
-    for (int tries = 0; tries < kExitRecordTries; ++tries) {
+    for (int pause_ms = kExitRecordPauseMs;;
+         pause_ms = std::min(pause_ms * 2, kExitRecordPauseMaxMs)) {
         const Status written = store.write_exit(attempt, record);
         if (written) return 0;
         if (written.error().code == ErrorCode::conflict) {
             say("the attempt has an exit record already; it stands");
             return 0;
         }
-        if (tries == 0) say("cannot write the exit record, trying on: " + written.error().message);
-        if (!io::exists(store.folder(attempt)))
-            break;  // somebody removed the state: nobody waits for it
-        ::poll(nullptr, 0, kExitRecordPauseMs);
+        if (pause_ms == kExitRecordPauseMs)
+            say("cannot write the exit record, trying on: " + written.error().message);
+        // Somebody removed the state: nobody waits for it.
+        if (!io::exists(store.folder(attempt))) return kExitIo;
+        ::poll(nullptr, 0, pause_ms);
     }
-    return kExitIo;
 }
 
 int exit_code_of(int wait_status) {

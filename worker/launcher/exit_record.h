@@ -16,8 +16,8 @@ void say(const std::string& text);
 int exit_code_of(int wait_status);
 ExitRecord describe(const AgentEnd& end, WallTime started_at);
 
-// Tries on for ten minutes while the disk is full: without its record a finished attempt would
-// count as lost. An earlier record stands and is fine. 0, or kExitIo.
+// Tries on for as long as the attempt's folder is there: without its record a finished attempt
+// would count as lost. An earlier record stands and is fine. 0, or kExitIo.
 int write_exit(AttemptStore& store, const AttemptRef& attempt, const ExitRecord& record);
 
 }  // namespace iw::worker

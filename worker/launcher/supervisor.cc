@@ -12,14 +12,12 @@
 #include <utility>
 
 #include "common/base/text.h"
+#include "common/io/process_end.h"
 #include "common/io/system_clock.h"
 
 namespace iw::worker {
 namespace {
 
-// What the agent's end leaves over is often on its way out by itself: `tee` behind a pipe writes
-// its last lines.
-constexpr Duration kSettle{250};
 constexpr Duration kSweepGrace{2'000};
 constexpr Duration kKillMax{10'000};  // after this, what does not die is stuck in the kernel
 constexpr Duration kKillAgain{1'000};
@@ -167,7 +165,7 @@ void Supervisor::agent_ended(int status) {
     // The agent may die of its closed terminal before we have seen it; of the guard's end even
     // before tmux closes the terminal.
     const bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-    const bool guard_gone = terminal_.guard.pid > 0 && !io::is_running(terminal_.guard);
+    const bool guard_gone = terminal_.guard.pid > 0 && io::has_ended(terminal_.guard);
     if (!end_.stop_sent && !clean && (guard_gone || terminal_closed())) end_.hangup = true;
 }
 
@@ -208,8 +206,8 @@ bool Supervisor::terminal_closed() const {
 }
 
 std::string Supervisor::hangup_cause() const {
-    if (terminal_.server.pid > 0 && !io::is_running(terminal_.server)) return "tmux server ended";
-    if (terminal_.guard.pid > 0 && !io::is_running(terminal_.guard))
+    if (terminal_.server.pid > 0 && io::has_ended(terminal_.server)) return "tmux server ended";
+    if (terminal_.guard.pid > 0 && io::has_ended(terminal_.guard))
         return "the pane's process was killed";
     return "its tmux session was ended";
 }
@@ -249,7 +247,9 @@ bool Supervisor::tree_ends_before(Timestamp deadline) {
 // more.
 void Supervisor::sweep() {
     if (!kill_at_) {
-        if (tree_ends_before(io::steady_now() + kSettle)) return;
+        // What the agent's end leaves over is often on its way out by itself: `tee` behind a pipe
+        // writes its last lines.
+        if (tree_ends_before(io::steady_now() + plan_.settle)) return;
         end_.swept = static_cast<std::uint32_t>(tree().size());
         end_tree(kSweepGrace, {SIGTERM, SIGCONT});
     } else {
