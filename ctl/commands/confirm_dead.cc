@@ -19,6 +19,8 @@ or somebody has looked. Its sessions are lost with that as evidence: those with 
 requeue run again, the others end FAILED (lost). Refused while the worker is heard. A worker
 that comes back nevertheless stops what still runs and keeps its files.
 
+It asks first; without a terminal --force is needed, and takes a session's full id only.
+
 Examples:
   ictl confirm-dead --host hosta --reason "power supply burned"
   ictl confirm-dead $ID --reason "killed its container by hand" --force
@@ -57,26 +59,33 @@ std::optional<int> check(const Terminal& terminal, const Options& options) {
     return std::nullopt;
 }
 
-std::string question(const Options& options) {
-    const std::string what = !options.id.empty()     ? "the attempt of session " + options.id
+std::string question(const Options& options, const std::string& id) {
+    const std::string what = !options.id.empty()     ? "the attempt of session " + id
                              : !options.host.empty() ? "everything at host " + options.host
                                                      : "everything at worker " + options.worker;
     return "Does " + printable(what, true) + " certainly not run any more?";
 }
 
+// Of the session that is meant; empty when none is.
+Result<std::string> full_id(BrokerClient& broker, const Options& options) {
+    if (options.id.empty()) return std::string();
+    const Result<StatusReply> status = broker.status(options.id, options.force);
+    if (!status) return status.error();
+    return status->session.id.str();
+}
+
 int run(Context& context, const Options& options) {
     const Terminal& terminal = context.terminal();
     if (const std::optional<int> refused = check(terminal, options)) return *refused;
-    if (!options.force && !terminal.confirm(question(options))) {
-        return terminal.fail(kExitFailure, "nothing was changed");
-    }
     Result<BrokerClient*> broker = context.broker(Insistence::patient);
     if (!broker) return terminal.fail(broker.error());
-    const Result<ConfirmDeadReply> reply =
-        (*broker)->call<ConfirmDeadReply>(ConfirmDeadRequest{.id = options.id,
-                                                             .worker = options.worker,
-                                                             .host = options.host,
-                                                             .reason = options.reason});
+    const Result<std::string> id = full_id(**broker, options);
+    if (!id) return terminal.fail(id.error());
+    if (!options.force && !terminal.confirm(question(options, *id))) {
+        return terminal.fail(kExitFailure, "nothing was changed");
+    }
+    const Result<ConfirmDeadReply> reply = (*broker)->call<ConfirmDeadReply>(ConfirmDeadRequest{
+        .id = *id, .worker = options.worker, .host = options.host, .reason = options.reason});
     if (!reply) return terminal.fail(reply.error());
     if (options.json) {
         std::vector<SeenSession> sessions;

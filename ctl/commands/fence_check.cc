@@ -47,6 +47,9 @@ Verdict judge(const SessionView& session, std::uint32_t attempt,
                                   std::to_string(session.generation) + ") of " + named +
                                   " is the one that counts"};
     }
+    // Then the broker shows the silence and not whether a stop is wished.
+    if (session.detail == Detail::unreachable)
+        return {kExitTryAgain, named + ": " + session.reason};
     if (session.detail == Detail::stopping)
         return {kExitFailure, named + " is being stopped: " + session.reason};
     if (session.status != SessionStatus::running || session.detail == Detail::delivering)

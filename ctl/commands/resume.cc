@@ -20,15 +20,15 @@ constexpr const char* kDetails =
 heard since, and what runs although the restored state does not know it; while a worker is
 unheard it refuses, because what that one ran could run again. --force goes on all the same.
 --accept-loss ends the read-only state of a broker whose store has lost records: a new epoch
-begins, which holds as after a restore.
+begins, which holds as after a restore. It asks first; without a terminal --force is needed.
 
 Examples:
   ictl resume --agent claude
   ictl resume --after-restore
-  ictl resume --accept-loss && ictl fleet
+  ictl resume --accept-loss --reason "the old disk is gone" && ictl fleet
 
 Exit codes: 0; 1 it does not stand so, answered no, or a worker is unheard; 64 wrong
-arguments; 69 no broker; 75 repeat; 77 denied.
+arguments, no terminal to ask on; 69 no broker; 75 repeat; 77 denied.
 )";
 
 struct Options {
@@ -53,6 +53,8 @@ std::optional<int> check(const Terminal& terminal, const Options& options) {
         return terminal.fail(kExitUsage,
                              "--force and --reason go with --after-restore or --accept-loss");
     }
+    if (options.accept_loss && !options.force && !terminal.in_is_terminal)
+        return terminal.fail(kExitUsage, "no terminal to ask on; give --force");
     return std::nullopt;
 }
 
@@ -97,7 +99,7 @@ int release(Context& context, const Options& options) {
     const Terminal& terminal = context.terminal();
     Result<BrokerClient*> broker = context.broker(Insistence::patient);
     if (!broker) return terminal.fail(broker.error());
-    if (options.accept_loss && !options.force && terminal.in_is_terminal &&
+    if (options.accept_loss && !options.force &&
         !terminal.confirm("Give up what the store has lost, for good?")) {
         return terminal.fail(kExitFailure, "nothing was changed");
     }

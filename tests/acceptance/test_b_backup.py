@@ -110,6 +110,32 @@ class Restore(BackupCase):
         self.assertEqual(self.started_more_than_once(), [])
         self.assertEqual(self.ictl("status", later[0], check=False).returncode, 4)
 
+    def test_an_end_after_the_backup_is_told_again_or_is_lost_but_runs_no_second_time(self):
+        """What the workspace said may be gone by then, and the attempt's own folder damaged."""
+        self.agent("resulting", WITNESS + """echo '{"status": "success"}' >"$IW_RESULT_FILE"\n""")
+        self.ictl("up")
+        intact, garbled, gone = [self.submit("resulting", self.at_closed) for _ in range(3)]
+        self.assertTrue(wait_until(lambda: {intact, garbled, gone} <= set(self.truth())))
+        backup = self.ictl("backup", "--to", self.folder / "backups").stdout.strip()
+        self.closed_gate.touch()
+        self.assertEqual(self.wait(intact, garbled, gone), 0)
+        attempts = {session: self.fleet_folder() / f"worker/attempts/{session}-1-1" for session in (intact, garbled, gone)}
+        self.assertTrue(wait_until(lambda: all((folder / "closed").exists() for folder in attempts.values())))
+        shutil.rmtree(self.workspace(intact))
+        (attempts[garbled] / "exit.json").write_text("{")
+        shutil.rmtree(attempts[gone])
+        self.stop_broker()
+        shutil.rmtree(self.data_dir())
+        self.ictl("restore", backup, "--force")
+        self.ictl("up")
+        self.resume()
+        self.assertEqual(self.wait(intact), 0)
+        self.assertEqual(self.details(intact)["result_status"], "success")
+        for session in (garbled, gone):
+            self.assertEqual(self.wait(session), 3)
+            self.assertEqual((self.details(session)["status"], self.details(session)["detail"]), ("FAILED", "lost"))
+        self.assertEqual(self.started_more_than_once(), [])
+
     def test_a_running_broker_is_not_restored_over(self):
         self.ictl("up")
         backup = self.ictl("backup").stdout.strip()
@@ -171,7 +197,7 @@ class Regress(BackupCase):
         self.assertIsNotNone(self.fleet()["read_only"])
         self.assertNotEqual(self.ictl("doctor", check=False).returncode, 0)
 
-        self.ictl("resume", "--accept-loss", "--reason", "the old disk is gone")
+        self.ictl("resume", "--accept-loss", "--force", "--reason", "the old disk is gone")
         after = self.fleet()
         self.assertIsNone(after["read_only"])
         self.assertNotEqual(after["epoch"], before["epoch"])

@@ -51,7 +51,8 @@ class CommandLineTest : public ::testing::Test {
         std::istringstream in(input);
         std::ostringstream out;
         std::ostringstream err;
-        const ctl::Terminal terminal{.in = in, .out = out, .err = err};
+        const ctl::Terminal terminal{
+            .in = in, .out = out, .err = err, .in_is_terminal = in_is_terminal_};
         const int code = ctl::run_command_line(arguments, terminal);
         return {.code = code, .out = out.str(), .err = err.str()};
     }
@@ -88,6 +89,7 @@ class CommandLineTest : public ::testing::Test {
     std::string root_ = folder_.path("project");
     std::string prompt_ = folder_.path("task.md");
     std::string endpoint_ = "ipc://" + folder_.path("b.sock");
+    bool in_is_terminal_ = false;
 };
 
 }  // namespace iw::test

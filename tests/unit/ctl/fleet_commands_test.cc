@@ -66,6 +66,7 @@ TEST_F(FleetCommandsTest, BadArgumentsAreRefusedBeforeAnythingIsAsked) {
         {{"resume", "--force"}, 64, "--after-restore"},
         {{"resume", "--after-restore", "--accept-loss"}, 64, "exclude each other"},
         {{"resume", "--after-restore", "--agent", "x"}, 64, "whole fleet"},
+        {{"resume", "--accept-loss"}, 64, "give --force"},
         {{"confirm-dead", id, "--host", "h", "--reason", "r", "--force"}, 64, "give one of"},
         {{"confirm-dead", "--reason", "r", "--force"}, 64, "give one of"},
         {{"confirm-dead", id, "--force"}, 64, "--reason"},
@@ -205,6 +206,29 @@ TEST_F(FleetCommandsTest, ResumeAfterRestoreShowsWhatIsUnknownFirst) {
         EXPECT_NE(result.err.find(words), std::string::npos) << words << "\n" << result.err;
 }
 
+// A beginning of an id will do where the person is shown what it means.
+TEST_F(FleetCommandsTest, ConfirmDeadTakesABeginningUnlessItIsForced) {
+    const auto answer = [](const RequestFrame& frame) -> Answer {
+        const auto* status = std::get_if<StatusRequest>(&frame.body);
+        const SessionView session = view(kId, SessionStatus::running, Detail::unreachable);
+        if (status == nullptr) return Reply(ConfirmDeadReply{.sessions = {session}});
+        if (status->exact && status->id != kId) return refusal(ErrorCode::not_found, "no session");
+        return Reply(StatusReply{.session = session, .seq = 1});
+    };
+    FakeBroker broker(endpoint_, answer);
+    EXPECT_EQ(ask({"confirm-dead", "20251118", "--reason", "r", "--force"}).code, 4);
+    EXPECT_EQ(ask({"confirm-dead", kId, "--reason", "r", "--force"}).code, 0);
+    in_is_terminal_ = true;
+    EXPECT_EQ(ask({"confirm-dead", "20251118", "--reason", "r"}, "n\n").code, 1);
+    const Outcome asked = ask({"confirm-dead", "20251118", "--reason", "r"}, "y\n");
+    EXPECT_EQ(asked.code, 0) << asked.err;
+    EXPECT_NE(asked.err.find(kId), std::string::npos) << asked.err;
+    const auto requests = requests_of<ConfirmDeadRequest>(broker);
+    ASSERT_EQ(requests.size(), 2u);
+    EXPECT_EQ(requests[0].id, kId);
+    EXPECT_EQ(requests[1].id, kId);
+}
+
 TEST_F(FleetCommandsTest, AReadOnlyBrokerIsNotNow) {
     FakeBroker broker(endpoint_, [](const RequestFrame&) -> Answer {
         return refusal(ErrorCode::read_only, "3 records are missing");
@@ -273,6 +297,15 @@ TEST_F(FenceCheckTest, WhatIsNotKnownIsNotYes) {
         return refusal(ErrorCode::internal, "the disk is on fire");
     });
     EXPECT_EQ(ask({"fence-check"}).code, 75);
+}
+
+TEST_F(FenceCheckTest, ASilentWorkerIsNoYes) {
+    SessionView session = current();
+    session.detail = Detail::unreachable;
+    session.reason = "worker w is unreachable";
+    const Outcome result = check(session);
+    EXPECT_EQ(result.code, 75);
+    EXPECT_NE(result.err.find("unreachable"), std::string::npos) << result.err;
 }
 
 // ---- Text --------------------------------------------------------------------------------------
