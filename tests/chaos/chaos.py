@@ -78,8 +78,9 @@ class Round:
             history.final_events += read_events(client)
         history.notes += read_notes(self.fleet.truth)
         # What is on its way out when the last session is final has a moment.
-        wait_until(lambda: not self.fleet.agents(), 5)
+        wait_until(lambda: not self.fleet.agents() and not self.fleet.launchers(), 15)
         history.leftovers += [f"pid {pid} {' '.join(argv)}" for pid, argv in self.fleet.agents()]
+        history.leftovers += [f"pid {pid} iexec" for pid in self.fleet.launchers()]
 
     def verdict(self, keep):
         """Prints; true when no promise was broken. What is needed to look into a failure is kept."""

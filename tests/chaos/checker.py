@@ -7,6 +7,11 @@ from history import FINAL
 
 # What the fleet may take for the end of an attempt that says of itself that it ended well: its host was harmed.
 HARMED = ("lost", "disk-limit", "start-failed", "dependency-failed")
+# None of these faults takes anything away from a running agent.
+HARMLESS = ("kill-broker", "kill-worker", "kill-both", "kill-again-and-again", "end-politely", "stop-broker", "stop-worker",
+            "stop-and-kill-worker", "stop-iexec", "partition-hold", "partition-drop", "partition-one-way", "link-delay",
+            "link-cut", "link-refused", "clients-partitioned", "clients-cut", "replay-to-broker", "replay-to-worker",
+            "clock-jump", "restore")
 
 
 @dataclasses.dataclass
@@ -23,7 +28,7 @@ def check(history):
     rows = {row.id: row for row in history.rows}
     found = []
     for rule in (lost, accepted_twice, ids_of_keys, stuck, started_twice, counted_twice, changed_final, unfounded_ends,
-                 unknown_runs, side_by_side, given_up_early, out_of_order, unwished_ends, remains):
+                 unknown_runs, side_by_side, given_up_early, out_of_order, unwished_ends, lost_unharmed, remains):
         found += [Violation(kind, text) for kind, text in rule(history, rows)]
     return found
 
@@ -31,7 +36,7 @@ def check(history):
 def lost(history, rows):
     for submit in history.submits.values():
         for session in submit.ids:
-            if session not in rows:
+            if session not in rows and not history.may_be_forgotten(history.acked_at.get(session)):
                 yield "lost", f"{session} was acknowledged under key {submit.key} and is not known any more"
 
 
@@ -53,8 +58,9 @@ def accepted_twice(history, rows):
 
 def ids_of_keys(history, rows):
     for submit in history.submits.values():
-        if len(submit.ids) > 1:
-            yield "accepted twice", f"key {submit.key} was answered with {', '.join(sorted(submit.ids))}"
+        kept = [session for session in submit.ids if not history.may_be_forgotten(history.acked_at.get(session))]
+        if len(kept) > 1:
+            yield "accepted twice", f"key {submit.key} was answered with {', '.join(sorted(kept))}"
         for session in submit.ids:
             if session in rows and rows[session].key != submit.key:
                 yield "wrong session", f"key {submit.key} was answered with {session}, which is of key {rows[session].key}"
@@ -90,6 +96,8 @@ def counted_twice(history, rows):
 
 def changed_final(history, rows):
     for session, answers in history.seen.items():
+        if history.may_be_forgotten(history.seen_at.get(session)):
+            continue
         if len(answers) > 1:
             yield "counted twice", f"{session} changed after its end: {sorted(answers)}"
         row = rows.get(session)
@@ -114,9 +122,10 @@ def unfounded_ends(history, rows):
 
 
 def unknown_runs(history, rows):
-    for session in sorted({n.session for n in history.notes} - set(rows)):
+    starts = [n for n in history.notes if n.what == "start" and not history.ran_unknown(n.at_ms)]
+    for session in sorted({n.session for n in starts} - set(rows)):
         yield "lost", f"{session} ran, but is not known any more"
-    for note in history.notes:
+    for note in starts:
         row = rows.get(note.session)
         if row is not None and note.attempt > row.attempt:
             yield "lost", f"{note.session}: attempt {note.attempt} ran, the fleet knows of {row.attempt}"
@@ -162,7 +171,7 @@ def out_of_order(history, rows):
                 continue
             if starts[row.id] < ends.get((other, rows[other].attempt), 0):
                 yield "out of order", f"{row.id} started before {other}, for which it was to wait, ended"
-            if rows[other].status not in wanted[condition]:
+            if rows[other].status not in wanted[condition] and not history.ran_unknown(starts[row.id]):
                 yield "out of order", f"{row.id} started after the {condition} of {other}, which is {rows[other].status}"
 
 
@@ -175,6 +184,16 @@ def unwished_ends(history, rows):
             yield "counted wrongly", f"{row.id} is KILLED, nobody asked for it"
         if row.detail == "timeout" and submit.timeout_ms == 0:
             yield "counted wrongly", f"{row.id} is KILLED/timeout without having one"
+
+
+def lost_unharmed(history, rows):
+    """Under `wait` silence alone ends nothing."""
+    if not history.faults or set(history.faults) - set(HARMLESS):
+        return
+    for row in rows.values():
+        submit = history.submits.get(row.key)
+        if submit is not None and submit.on_lost == "wait" and row.detail in ("lost", "disk-limit", "start-failed"):
+            yield "counted wrongly", f"{row.id} is {row.status}/{row.detail}, though no fault has harmed its host"
 
 
 def remains(history, _):

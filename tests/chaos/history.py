@@ -7,6 +7,12 @@ import threading
 import time
 
 FINAL = ("COMPLETED", "FAILED", "KILLED")
+HANDED_OUT = 10.0  # so long after a broker is gone its worker may start what it was given
+
+
+def now():
+    """Seconds on the agents' clock."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclasses.dataclass
@@ -60,6 +66,17 @@ class History:
     faults: dict = dataclasses.field(default_factory=dict)  # kind -> how often
     recoveries: list = dataclasses.field(default_factory=list)  # (seconds, kind)
     not_recovered: list = dataclasses.field(default_factory=list)  # kinds
+    acked_at: dict = dataclasses.field(default_factory=dict)  # id -> first acknowledgement
+    seen_at: dict = dataclasses.field(default_factory=dict)  # id -> first answer that showed it final
+    forgotten: list = dataclasses.field(default_factory=list)  # (from, to) as of now(): what a restore may have taken back
+
+    def may_be_forgotten(self, moment):
+        """Whether what was answered at this moment need not hold any more; none: it was not answered."""
+        return moment is not None and any(begin <= moment <= end for begin, end in self.forgotten)
+
+    def ran_unknown(self, at_ms):
+        """Whether an agent that began then may be one of which the restored store knows nothing."""
+        return any(begin <= at_ms / 1000 <= end + HANDED_OUT for begin, end in self.forgotten)
 
 
 def read_notes(path):
@@ -100,6 +117,7 @@ class Recorder:
             submit = self.history.submits[key]
             submit.outcome = "acked"
             submit.ids.add(session)
+            self.history.acked_at.setdefault(session, now())
         self.write("acked", key=key, id=session)
 
     def refused(self, key, code):
@@ -121,6 +139,7 @@ class Recorder:
             known = self.history.seen.setdefault(session, set())
             fresh = (status, detail, attempt) not in known
             known.add((status, detail, attempt))
+            self.history.seen_at.setdefault(session, now())
         if fresh:
             self.write("saw", id=session, status=status, detail=detail, attempt=attempt)
 
@@ -128,6 +147,11 @@ class Recorder:
         with self._lock:
             self.history.faults[kind] = self.history.faults.get(kind, 0) + 1
         self.write("fault", kind=kind, **fields)
+
+    def forgot(self, begin, end):
+        with self._lock:
+            self.history.forgotten.append((begin, end))
+        self.write("forgot", since=round(begin, 3))
 
     def recovered(self, kind, seconds):
         with self._lock:

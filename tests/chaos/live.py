@@ -29,7 +29,7 @@ HALVES = ("broker", "worker")
 EXIT_IO = 74
 # Short leases: a fault that outlasts them must fit a round.
 HEARTBEAT, UNREACHABLE, LOST = 0.25, 1.5, 5.0
-TMPFS_MB = 400
+TMPFS_MB = 800
 AGENTS = {"truth-agent": "", "other-agent": ""}
 
 WRAPPER = """#!/bin/sh
@@ -55,6 +55,7 @@ class LiveFleet:
         self._reaper = Reaper(self.folder)
         self.disk = self.folder / "disk"
         self.fleet = self.disk / "fleet"
+        self.store = self.fleet / "broker"
         self.root = self.disk / "project"
         self.undo = self.folder / "undo"
         self.saved = self.disk / "saved"
@@ -136,7 +137,7 @@ class LiveFleet:
 
     def _command(self, half):
         if half == "broker":
-            return [self.prefix / "bin/ibroker", "--data-dir", self.fleet / "broker", "--endpoint", self.broker_socket,
+            return [self.prefix / "bin/ibroker", "--data-dir", self.store, "--endpoint", self.broker_socket,
                     "--segment-size", str(16 << 20)]
         return [self.prefix / "bin/iworker", "--root", self.root, "--state-dir", self.fleet / "worker", "--broker",
                 f"ipc://{self.run}/w", "--slots", str(self.slots)]
@@ -293,6 +294,28 @@ class LiveFleet:
         forgotten = power_cut(self.undo, self.saved, seed, forget)
         self.boot()
         return forgotten
+
+    def backup(self):
+        """A backup of the store while it serves; its folder."""
+        with Client(self.broker_socket, patience=20.0) as client:
+            return client.call("backup", {"folder": str(self.fleet / "backups")}, held=20.0, repeatable=True)["folder"]
+
+    def lose_store(self, backup):
+        """The broker's disk is gone; a new one gets the backup. The broker is down then."""
+        self.kill("broker")
+        gone, self.store = self.store, self.fleet / f"broker-{uuid.uuid4().hex[:8]}"
+        done = subprocess.run([*self._command("broker"), "--restore", backup], check=False, capture_output=True, text=True,
+                              env={**self.environment(), **self._variables("broker")}, stdin=subprocess.DEVNULL)
+        if done.returncode != 0:
+            self.on_crash(f"ibroker --restore ended with {done.returncode}: {done.stderr.strip()}")
+        shutil.rmtree(gone)
+        shutil.rmtree(backup)
+
+    def resume(self):
+        """Lets go what a restore holds back, once every worker has been heard; false when that never is."""
+        argv = ["ictl", "resume", "--after-restore"]
+        return wait_until(lambda: subprocess.run(argv, env=self.client_environment(), cwd=self.root, check=False,
+                                                 stdin=subprocess.DEVNULL, capture_output=True).returncode == 0)
 
     def fill_disk(self, leave):
         """Until about `leave` bytes are free, while others write, too; needs tmpfs."""

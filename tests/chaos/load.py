@@ -175,9 +175,22 @@ class Load:
                     continue
                 if page["gap"]:
                     self.recorder.write("gap", epoch=page["epoch"], after=after)
+                    self._look_again(client)
                 for event in page["events"]:
                     self._take(event)
                 epoch, after = page["epoch"], page["next"]
+
+    def _look_again(self, client):
+        """What ended unseen, or is not known any more, is waited for no longer."""
+        with self._lock:
+            candidates = set(self._open)
+        try:
+            alive = {view["id"] for view in client.list(status=["CREATED", "RUNNING"])}
+        except ProtocolError as error:
+            self.recorder.write("look-again", code=error.code)
+            return
+        with self._lock:
+            self._open -= candidates - alive
 
     def _take(self, event):
         if not event.get("id") or event["status"] not in FINAL:

@@ -4,6 +4,7 @@ import random
 import signal
 import threading
 
+from history import now
 from live import HALVES, LOST, pause, send
 
 
@@ -222,6 +223,17 @@ class Nemesis:
         for half in HALVES:
             self.fleet.start(half)
 
+    def restore(self):
+        """The store is lost, a backup takes its place; what was accepted or ended after the backup is forgotten."""
+        begin = now()
+        backup = self.fleet.backup()
+        self._hold(0.2, 2.0)
+        self.fleet.lose_store(backup)
+        self.recorder.forgot(begin, now())
+        self.fleet.start("broker")
+        if not self.fleet.resume():
+            self.recorder.crashed("the fleet never goes on after a restore")
+
     # Several at once
 
     def two_at_once(self):
@@ -238,7 +250,8 @@ KINDS = ("kill-broker", "kill-worker", "kill-both", "kill-again-and-again", "kil
          "kill-tmux-and-worker", "end-politely", "stop-broker", "stop-worker", "stop-and-kill-worker", "stop-iexec",
          "stop-tmux", "partition-hold", "partition-drop", "partition-one-way", "link-delay", "link-cut", "link-refused",
          "clients-partitioned", "clients-cut", "replay-to-broker", "replay-to-worker", "broker-sync-fails",
-         "worker-sync-fails", "iexec-sync-fails", "sync-stalls", "disk-full", "clock-jump", "power-cut", "two-at-once")
+         "worker-sync-fails", "iexec-sync-fails", "sync-stalls", "disk-full", "clock-jump", "power-cut", "restore",
+         "two-at-once")
 # Of these any two may overlap: none needs what another takes away.
 TOGETHER = ("kill-broker", "kill-worker", "kill-iexec", "kill-tmux", "partition-drop", "link-cut", "link-delay",
             "clients-cut", "clock-jump", "sync-stalls", "stop-iexec", "replay-to-broker")

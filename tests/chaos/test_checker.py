@@ -58,6 +58,13 @@ def next_attempt_too_early(history):
     history.notes += [Note("start", FIRST, 2, 7, "k0", 1500), Note("end", FIRST, 2, 7, "k0", 2500, 0)]
 
 
+def lost_after(fault):
+    def change(history):
+        set_first(status="FAILED", detail="lost", exit_code=None)(history)
+        history.faults[fault] = 1
+    return change
+
+
 def given_up(history):
     history.submits["k1"].attempts_max = 2
 
@@ -70,6 +77,7 @@ def waits_for_second(condition, start_at):
 
 
 BAD = [
+    ("counted wrongly", lost_after("kill-worker")),
     ("counted wrongly", given_up),
     ("out of order", waits_for_second("failure", 1999)),
     ("out of order", waits_for_second("success", 2001)),
@@ -134,6 +142,32 @@ class Checker(unittest.TestCase):
         set_first(status="FAILED", detail="lost", exit_code=None)(history)
         self.assertEqual(check(history), [])
         self.assertIn("not counted  1", summary(history, [], 1))
+        lost_after("kill-tmux")(history)
+        self.assertEqual(check(history), [])
+
+    def test_a_restore_takes_back_what_came_after_its_backup_and_nothing_else(self):
+        """Of the first session: acknowledged and seen final at 10, run at 1 (its note)."""
+        def restored(begin, end, spoil):
+            history = good()
+            history.acked_at, history.seen_at = {FIRST: 10.0}, {FIRST: 10.0}
+            history.forgotten = [(begin, end)]
+            spoil(history)
+            return {str(v).split(":")[0] for v in check(history)}
+
+        def gone(history):
+            history.rows.pop(0)
+            history.final_events.pop(0)
+
+        def anew(history):
+            history.rows[0].attempt, history.notes[1].attempt = 2, 2
+            history.notes.append(Note("start", FIRST, 2, 7, "k0", 1500))
+
+        self.assertEqual(restored(0.5, 11.0, gone), set())
+        self.assertEqual(restored(10.5, 11.0, gone), {"lost"})
+        self.assertEqual(restored(0.5, 9.0, gone), {"lost"})
+        self.assertEqual(restored(0.5, 11.0, anew), set())
+        self.assertEqual(restored(0.5, 9.0, anew), {"counted twice"})
+        self.assertEqual(restored(0.5, 11.0, note("start", FIRST, 1, 200, "k0", 1001)), {"started twice"})
 
     def test_bad(self):
         for number, (kind, spoil) in enumerate(BAD):
