@@ -12,6 +12,7 @@ class LauncherGuard : public AttemptFixture {
   protected:
     // The launcher is killed, and the guard has gone on with its agent.
     void kill_launcher(const AttemptRef& attempt) {
+        ASSERT_TRUE(wait_running(attempt));
         const auto process = store_->read_process(attempt);
         ASSERT_TRUE(process.has_value());
         ASSERT_GT(process->guard.pid, 0);
