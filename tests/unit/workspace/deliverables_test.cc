@@ -64,7 +64,8 @@ TEST_F(DeliverablesTest, KnowsSizeChecksumAndWhoMayExecute) {
     ASSERT_EQ(::chmod(path("run.sh").c_str(), 0750), 0);
     const Manifest manifest = collect(kRoomy).manifest();
     const Manifest expected{{{"empty", 0, io::sha256_hex(""), false},
-                             {"run.sh", 10, io::sha256_hex("#!/bin/sh\n"), true}}, {}};
+                             {"run.sh", 10, io::sha256_hex("#!/bin/sh\n"), true}},
+                            {}};
     EXPECT_EQ(manifest, expected);
 }
 
@@ -218,8 +219,8 @@ TEST(ManifestTest, ComesBackAsItWas) {
 }
 
 TEST(ManifestTest, WhatAPeerSaysToPeopleIsMadePrintable) {
-    const Result<Manifest> parsed = parse_manifest(
-        "{\"version\":1,\"files\":[],\"left_out\":[7,\"a\\u001b[2Jb\\nc\"]}");
+    const Result<Manifest> parsed =
+        parse_manifest("{\"version\":1,\"files\":[],\"left_out\":[7,\"a\\u001b[2Jb\\nc\"]}");
     ASSERT_TRUE(parsed.ok());
     ASSERT_EQ(parsed->left_out.size(), 1u);
     EXPECT_EQ(printable(parsed->left_out[0], true), parsed->left_out[0]);
