@@ -115,6 +115,9 @@ void WorkspaceKeeper::look_at(const SessionId& id) {
         return runs ? make_again(followed) : leave(id);
     }
     const auto now = workspace::state_version(parts_.project, id);
+    // Somebody removes a workspace that is over, file by file: what we put there would be in the
+    // way.
+    if (!now && is_final(followed.view.status)) return;
     if (now && now == followed.seen) return;
     if (!is_right(followed)) return put_right(followed);
     followed.seen = now;
