@@ -132,7 +132,7 @@ TEST(BrokerStart, ExampleFileIsComplete) {
         active += line + "\n";
         start = end + 1;
     }
-    EXPECT_EQ(keys, 12U);
+    EXPECT_EQ(keys, 13U);
     ASSERT_TRUE(io::write_file(dir.path("b.toml"), active, 0600, io::Sync::none).ok());
     const io::CommandResult checked = run({"--config", dir.path("b.toml"), "--check-config"});
     EXPECT_EQ(checked.exit_code, 0) << checked.errors;
