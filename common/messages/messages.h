@@ -371,7 +371,7 @@ struct FleetReply {
     std::uint64_t closing = 0;
     std::optional<WallTime> backup_at;  // of the newest good backup
     std::string backup_folder;
-    std::string backup_error;  // of the newest try, when it failed
+    std::string backup_error;       // of the newest try, when it failed
     std::uint64_t blobs_bytes = 0;  // that the files of sessions take, and may take
     std::uint64_t blobs_max = 0;
     std::uint64_t disk_free = 0;
