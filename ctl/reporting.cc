@@ -45,11 +45,11 @@ class Progress {
   public:
     Progress(Context& context, const WaitRequest& request) : context_(context), request_(request) {}
 
-    void show(const SessionView& session) const {
+    void show(SessionView session) const {
         const Terminal& terminal = context_.terminal();
+        // Before anything here shows the end, its files do.
+        if (is_final(session.status)) refresh_workspace(context_, session);
         if (is_final(session.status)) {
-            // Before anything here shows the end, its files do.
-            refresh_workspaces(context_, {session});
             if (request_.quiet || request_.json) {
                 if (terminal.err_is_terminal) terminal.say(session_line(session));
             } else {
