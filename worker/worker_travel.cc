@@ -108,7 +108,7 @@ void WorkerServer::follow(FollowPush push) {
 void WorkerServer::told(const SessionView& view) {
     const AttemptRef attempt{view.id, {view.generation, view.attempt}};
     // What runs here is known better here; what is coming in shows its end when it is whole.
-    if (view.origin.empty() || !runner_.is_ours(view) || core_.is_known(attempt)) return;
+    if (!runner_.is_ours(view) || core_.view(attempt, core_now())) return;
     if (fetcher_.is_busy_with(view.id)) return;
     if (is_final(view.status)) return told_end(view);
     runner_.write_followed(view, broker_now());
