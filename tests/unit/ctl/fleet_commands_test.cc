@@ -332,14 +332,13 @@ TEST(FleetText, NamesEverythingThatStands) {
     WorkerView with = worker("w1", "h");
     with.unknown = {{.session = SessionId(kId), .fence = {.generation = 1, .attempt = 2}}};
     const std::string text = fleet_text(fleet, {with}, kNow);
-    for (const char* words :
-         {"epoch e7, generation 3, record 99", "records are missing", "restored from b1", "w2",
-          "ictl resume --after-restore",
-          "agent claude is paused by uid:0 since 2025-11-18T15:18:30Z until "
-          "2025-11-18T15:19:30Z: login expired",
-          "attempt 2 (generation 1), at w1", "1h 00m 00s ago, in /b/1", "no room",
-          "7 MiB of sessions that ran elsewhere, of at most 20480 MiB",
-          "3072 MiB free; submissions are refused"}) {
+    for (const char* words : {"epoch e7, generation 3, record 99", "records are missing",
+                              "restored from b1", "w2", "ictl resume --after-restore",
+                              "agent claude is paused by uid:0 since 2025-11-18T15:18:30Z until "
+                              "2025-11-18T15:19:30Z: login expired",
+                              "attempt 2 (generation 1), at w1", "1h 00m 00s ago, in /b/1",
+                              "no room", "7 MiB of sessions that ran elsewhere, of at most 20 GiB",
+                              "3072 MiB free; submissions are refused"}) {
         EXPECT_NE(text.find(words), std::string::npos) << words << "\n" << text;
     }
 }
