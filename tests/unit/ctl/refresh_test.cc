@@ -34,12 +34,12 @@ class RefreshTest : public ::testing::Test {
         if (is_final(status)) made.completed_at = made.created_at + Duration(1'000);
         return made;
     }
-    void refresh(const SessionView& shown) {
+    void refresh(SessionView shown) {
         std::istringstream in;
         std::ostringstream out;
         const Terminal terminal{.in = in, .out = out, .err = out};
         Context context(GlobalOptions{}, terminal);
-        refresh_workspaces(context, {shown});
+        refresh_workspace(context, shown);
         EXPECT_EQ(out.str(), "");
     }
     SessionStatus status_in_file() const {
