@@ -19,10 +19,12 @@
 #include "ctl/fleet.h"
 #include "ctl/json.h"
 #include "ctl/killing.h"
+#include "ctl/lifetimes.h"
 #include "ctl/project_limits.h"
 #include "ctl/refresh.h"
 #include "ctl/render.h"
 #include "ctl/submission.h"
+#include "ctl/submission_header.h"
 #include "ctl/tmux_sessions.h"
 
 namespace iw::ctl {
@@ -151,6 +153,13 @@ int run_create(Call& call) {
     submission.prompt = std::move(*prompt);
     submission.timeout = limits->lifetime;
     submission.disk_limit = limits->disk_limit;
+    PromptHeader header = parse_prompt_header(submission.prompt);
+    apply_header(header, {.timeout_max = limits->lifetime}, submission);
+    for (const std::string& warning : header.warnings)
+        terminal.say("session-manager.sh: warning: " + warning);
+    LimitsNote note{.lifetime = limits->lifetime, .max = std::nullopt};
+    if (header.timeout) note.max = header.timeout->value;
+    submission.metadata = limits_metadata(note);
     const Result<Submitted> submitted = submit_session(
         call.context, std::move(submission),
         "scripts/ops/session-manager.sh create " + agent + " " + call.words.plain[1] + " --key=");
