@@ -110,6 +110,8 @@ Result<Found> find(Context& context, BrokerClient& broker, const std::string& id
     } else {
         return reply.error();
     }
+    // Before anything here shows the end, its files do.
+    if (is_final(found.session.status)) refresh_workspace(context, found.session);
     if (reply && reply->held) {
         found.bytes = std::move(reply->result);
         return found;
