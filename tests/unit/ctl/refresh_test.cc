@@ -63,9 +63,9 @@ TEST_F(RefreshTest, WritesTheEndWhereNoWorkerRuns) {
 }
 
 TEST_F(RefreshTest, LeavesTheFilesToARunningWorker) {
-    const std::string state = io::fleet_paths(root_).worker_state;
-    ASSERT_TRUE(io::make_folders(state, 0700).ok());
-    const Result<io::FileLock> lock = io::FileLock::acquire(state + "/lock");
+    const std::string file = io::root_lock_file(root_);
+    ASSERT_TRUE(io::make_folders(io::parent_folder(file), 0700).ok());
+    const Result<io::FileLock> lock = io::FileLock::acquire(file);
     ASSERT_TRUE(lock.ok());
     refresh(session(SessionStatus::killed, Detail::killed));
     EXPECT_EQ(status_in_file(), SessionStatus::created);
