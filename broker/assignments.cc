@@ -30,30 +30,32 @@ void Assignments::fill() {
 bool Assignments::fill_one(PeerId peer, Assignment& assignment) {
     // One that came back from the database has it.
     if (!assignment.prompt.empty()) return true;
-    if (const std::string* prompt = prompts_.find(assignment.session)) {
-        assignment.prompt = *prompt;
+    if (const KeptPrompt* kept = prompts_.find(assignment.session)) {
+        assignment.prompt = kept->prompt;
+        assignment.result_schema = kept->result_schema;
         return true;
     }
-    database_.ask<std::optional<std::string>>(
+    database_.ask<std::optional<KeptPrompt>>(
         [id = assignment.session](Database& database) { return database.prompt(id); },
-        [this, peer, assignment](Result<std::optional<std::string>> prompt) {
-            fetched(peer, assignment, std::move(prompt));
+        [this, peer, assignment](Result<std::optional<KeptPrompt>> kept) {
+            fetched(peer, assignment, std::move(kept));
         });
     return false;
 }
 
 void Assignments::fetched(PeerId peer, Assignment assignment,
-                          Result<std::optional<std::string>> prompt) {
+                          Result<std::optional<KeptPrompt>> kept) {
     if (!core_.is_current(AttemptRef{.session = assignment.session, .fence = assignment.fence}))
         return;
-    if (!prompt.ok() || !*prompt) {
+    if (!kept.ok() || !*kept) {
         // The core sends the assignment again when the worker's next heartbeat does not list it.
-        const std::string why = prompt.ok() ? "it is not in the database" : prompt.error().message;
+        const std::string why = kept.ok() ? "it is not in the database" : kept.error().message;
         io::log(io::LogLevel::error, "no prompt for an assignment",
                 {{"session", assignment.session.str()}, {"why", why}});
         return;
     }
-    assignment.prompt = std::move(**prompt);
+    assignment.prompt = std::move((*kept)->prompt);
+    assignment.result_schema = std::move((*kept)->result_schema);
     turn_.push(peer, AssignPush{.assignments = {std::move(assignment)}});
 }
 

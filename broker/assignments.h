@@ -22,7 +22,7 @@ class Assignments {
 
   private:
     bool fill_one(PeerId peer, Assignment& assignment);
-    void fetched(PeerId peer, Assignment assignment, Result<std::optional<std::string>> prompt);
+    void fetched(PeerId peer, Assignment assignment, Result<std::optional<KeptPrompt>> kept);
 
     BrokerCore& core_;
     DatabaseThread& database_;

@@ -11,10 +11,6 @@ namespace {
 
 constexpr Duration kCrowdedRetry{1'000};
 
-Answer not_served(const Requester& who) {
-    return refuse(ErrorCode::unknown_verb, who.to.verb + " is not served by this broker");
-}
-
 Answer bad_frame_answer(const BadFrame& bad) {
     return ErrorReply{.error = bad.error, .retry = Duration(0), .matches = {}};
 }
@@ -126,14 +122,13 @@ void Requests::pass_client(const Requester& who, Request request) {
         return parts_.events.request(who, std::move(*events));
     if (const auto* extend = std::get_if<ExtendRequest>(&request))
         return sessions_.extend(who, *extend);
+    if (const auto* edit = std::get_if<EditRequest>(&request)) return sessions_.edit(who, *edit);
     if (const auto* get = std::get_if<GetRequest>(&request)) return parts_.blobs.get(who, *get);
     pass_admin(who, request);
 }
 
 void Requests::pass_admin(const Requester& who, const Request& request) {
-    if (std::holds_alternative<EditRequest>(request)) {
-        parts_.turn.reply(who.to, not_served(who));
-    } else if (std::holds_alternative<FleetRequest>(request)) {
+    if (std::holds_alternative<FleetRequest>(request)) {
         parts_.admin.fleet(who);
     } else if (std::holds_alternative<WorkersRequest>(request)) {
         parts_.admin.workers(who);

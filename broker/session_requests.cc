@@ -99,7 +99,12 @@ void SessionRequests::change_found(const Requester& who, Target target,
     if (!found.ok()) return turn_.reply(who.to, question_failed(found.error()));
     if (!found->session) return turn_.reply(who.to, no_single_session(target.id, *found));
     const SessionView& session = *found->session;
-    if (is_final(session.status)) return turn_.reply(who.to, target.over(session));
+    if (is_final(session.status)) {
+        std::variant<Answer, CoreEvent> over = target.over(session);
+        if (auto* event = std::get_if<CoreEvent>(&over))
+            return turn_.step(core_, who, std::move(*event), {});
+        return turn_.reply(who.to, std::move(*std::get_if<Answer>(&over)));
+    }
     if (core_.is_live(session.id)) return turn_.step(core_, who, target.event(session.id), {});
     // It ended while the database was looking: the next look, behind that end, sees it.
     change(who, std::move(target));
@@ -124,6 +129,20 @@ void SessionRequests::extend(const Requester& who, const ExtendRequest& request)
             .caller = caller, .id = id, .timeout = request.timeout, .add = request.add};
     };
     change(who, {.id = request.id, .exact = request.exact, .event = event, .over = has_ended});
+}
+
+void SessionRequests::edit(const Requester& who, const EditRequest& request) {
+    const auto event = [caller = caller_of(who), request](const SessionId& id) {
+        EditEvent edited{.caller = caller, .request = request};
+        edited.request.id = id.str();
+        return edited;
+    };
+    const auto over = [event](const SessionView& ended) -> CoreEvent {
+        EditEvent edited = event(ended.id);
+        edited.kept = ended;
+        return edited;
+    };
+    change(who, {.id = request.id, .exact = request.exact, .event = event, .over = over});
 }
 
 void SessionRequests::confirm_dead(const Requester& who, const ConfirmDeadRequest& request) {

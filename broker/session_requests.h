@@ -1,11 +1,12 @@
 #pragma once
 
-// Answers requests about sessions that exist: status, list, result, kill, extend, and confirm_dead
-// of one session. A live session is the core's to show; everything else comes from the database,
-// which is asked behind all that was committed before.
+// Answers requests about sessions that exist: status, list, result, kill, extend, edit, and
+// confirm_dead of one session. A live session is the core's to show; everything else comes from the
+// database, which is asked behind all that was committed before.
 
 #include <functional>
 #include <string>
+#include <variant>
 
 #include "broker/core/broker_core.h"
 #include "broker/database_thread.h"
@@ -26,6 +27,7 @@ class SessionRequests {
     void result(const Requester& who, const ResultRequest& request);
     void kill(const Requester& who, const KillRequest& request);
     void extend(const Requester& who, const ExtendRequest& request);
+    void edit(const Requester& who, const EditRequest& request);
     // `request` names a session.
     void confirm_dead(const Requester& who, const ConfirmDeadRequest& request);
 
@@ -34,8 +36,9 @@ class SessionRequests {
     struct Target {
         std::string id;
         bool exact = false;
-        std::function<CoreEvent(const SessionId&)> event;      // while it is live
-        std::function<Answer(const SessionView& ended)> over;  // once it is final
+        std::function<CoreEvent(const SessionId&)> event;  // while it is live
+        // Once it is final; the event is the core's to answer.
+        std::function<std::variant<Answer, CoreEvent>(const SessionView& ended)> over;
     };
     void overlay(SessionView& session) const;
     void change(const Requester& who, Target target);

@@ -21,7 +21,8 @@ constexpr std::size_t kItemBytes = 1024;
 std::size_t size_of_items(const std::vector<SubmitEvent::Item>& items) {
     std::size_t size = 0;
     for (const SubmitEvent::Item& item : items) {
-        size += kItemBytes + item.submission.prompt.size() + item.submission.metadata.size();
+        size += kItemBytes + item.submission.prompt.size() + item.submission.metadata.size() +
+                item.submission.result_schema.size();
     }
     return size;
 }
@@ -203,7 +204,9 @@ void Submissions::note_created(std::size_t first_record) {
     for (std::size_t i = first_record; i < records.size(); ++i) {
         const auto* created = std::get_if<SessionCreated>(&records[i].body);
         if (created == nullptr) continue;
-        parts_.prompts.put(created->id, created->submission.prompt);
+        parts_.prompts.put(created->id,
+                           KeptPrompt{.prompt = created->submission.prompt,
+                                      .result_schema = created->submission.result_schema});
         if (created->submission.key.empty()) continue;
         const std::uint64_t digest = key_digest(created->principal, created->submission.key);
         keys_.insert(digest);

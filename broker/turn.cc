@@ -12,8 +12,8 @@ namespace {
 constexpr std::size_t kRecordBytes = 512;
 
 std::size_t size_of_submission(const Submission& submission) {
-    std::size_t size =
-        submission.prompt.size() + submission.metadata.size() + submission.origin.root.size();
+    std::size_t size = submission.prompt.size() + submission.metadata.size() +
+                       submission.result_schema.size() + submission.origin.root.size();
     for (const std::string& tag : submission.tags) {
         size += tag.size() + sizeof(std::string);
     }
@@ -53,6 +53,14 @@ struct BodySize {
     std::size_t operator()(const AttemptStarted& body) const { return body.workspace.size(); }
     std::size_t operator()(const AttemptReturned& body) const {
         return body.reason.size() + body.evidence.size();
+    }
+    std::size_t operator()(const SessionEdited& body) const {
+        constexpr std::size_t kIdBytes = 128;
+        std::size_t size = (body.ancestors.size() + body.below.size()) * kIdBytes;
+        if (body.metadata) size += body.metadata->size();
+        for (const std::string& tag : body.tags.value_or(std::vector<std::string>{}))
+            size += tag.size() + sizeof(std::string);
+        return size;
     }
     std::size_t operator()(const KillWished& body) const { return body.reason.size(); }
     std::size_t operator()(const ReportSuperseded& body) const {

@@ -15,6 +15,7 @@
 #include "ctl/output_log.h"
 #include "ctl/refresh.h"
 #include "ctl/render.h"
+#include "ctl/runners.h"
 #include "ctl/tmux_sessions.h"
 #include "ctl/waiting.h"
 
@@ -156,7 +157,7 @@ int enter(Context& context, BrokerClient& broker, const SessionView& session,
     }
     Result<SessionView> ended = wait_for_end(broker, session.id);
     if (!ended) return terminal.fail(ended.error());
-    refresh_workspaces(context, {*ended});
+    refresh_workspace(context, *ended);
     return show_end(context, *ended);
 }
 
@@ -177,13 +178,17 @@ int attach_session(Context& context, const std::string& id, const std::string& w
     if (!from) return terminal.fail(from.error());
     Result<SessionView> session = wait_for_start(context, **broker, std::move(*from));
     if (!session) return terminal.fail(session.error());
-    if (is_final(session->status)) return show_end(context, *session);
+    if (is_final(session->status)) {
+        refresh_workspace(context, *session);
+        return show_end(context, *session);
+    }
     if (session->host != context.host()) {
         return terminal.fail(kExitFailure, session->id.str() + " runs on host " + session->host +
                                                "; run `ictl attach` there");
     }
-    const std::string state =
-        worker_state.empty() ? context.worker_state(session->origin.root) : worker_state;
+    if (!worker_state.empty()) return enter(context, **broker, *session, tmux_socket(worker_state));
+    Runners runners(context);
+    const std::string state = runners.state_of(runners.root_of(*session));
     return enter(context, **broker, *session, tmux_socket(state));
 }
 

@@ -3,20 +3,21 @@
 #include <algorithm>
 #include <iterator>
 
+#include "common/base/text.h"
 #include "ctl/fleet_text.h"
 #include "ctl/render.h"
 
 namespace iw::ctl {
 namespace {
 
-bool concerns(const HoldView& hold, const SessionView& session) {
+bool concerns(const HoldView& hold, const Wanted& wanted) {
     switch (hold.scope) {
         case HoldScope::fleet:
             return true;
         case HoldScope::project:
-            return hold.name == session.project;
+            return hold.name == wanted.project;
         case HoldScope::agent:
-            return hold.name == session.agent.str();
+            return hold.name == wanted.agent.str();
         case HoldScope::worker:
             return false;
     }
@@ -31,17 +32,12 @@ std::string dependency_note(const Dependency& dependency, const ExplainInput& in
     return what + ", which is " + status_words(found->second);
 }
 
-std::vector<std::string> fleet_notes(const ExplainInput& input) {
-    std::vector<std::string> notes;
-    if (!input.fleet.read_only.empty())
-        notes.push_back("the broker is read-only: " + input.fleet.read_only);
-    if (input.fleet.restored)
-        notes.push_back("nothing is assigned until `ictl resume --after-restore`: " +
-                        input.fleet.restored_why);
-    for (const HoldView& hold : input.fleet.holds) {
-        if (concerns(hold, input.session)) notes.push_back(hold_line(hold));
-    }
-    return notes;
+Wanted wanted_by(const SessionView& session) {
+    return {.agent = session.agent,
+            .project = session.project,
+            .origin = session.origin,
+            .host = "",
+            .require = {}};
 }
 
 std::vector<std::string> waiting_notes(const ExplainInput& input, WallTime now) {
@@ -56,7 +52,7 @@ std::vector<std::string> waiting_notes(const ExplainInput& input, WallTime now) 
     if (session.expires_at && session.attempt == 0) {
         notes.push_back("is given up when not started by " + format_utc(*session.expires_at));
     }
-    std::vector<std::string> of_fleet = fleet_notes(input);
+    std::vector<std::string> of_fleet = fleet_notes(input.fleet, wanted_by(session));
     std::ranges::move(of_fleet, std::back_inserter(notes));
     return notes;
 }
@@ -66,17 +62,39 @@ std::string attempts_note(const SessionView& session) {
            " attempts are used up";
 }
 
-WorkerChance chance_of(const WorkerView& worker, const SessionView& session) {
+}  // namespace
+
+std::vector<std::string> fleet_notes(const FleetReply& fleet, const Wanted& wanted) {
+    std::vector<std::string> notes;
+    if (!fleet.read_only.empty()) notes.push_back("the broker is read-only: " + fleet.read_only);
+    if (fleet.restored)
+        notes.push_back("nothing is assigned until `ictl resume --after-restore`: " +
+                        fleet.restored_why);
+    for (const HoldView& hold : fleet.holds) {
+        if (concerns(hold, wanted)) notes.push_back(hold_line(hold));
+    }
+    return notes;
+}
+
+WorkerChance chance_of(const WorkerView& worker, const Wanted& wanted) {
     const auto no = [&](std::string why) {
         return WorkerChance{.name = worker.name.str(), .can_run = false, .why = std::move(why)};
     };
-    if (std::ranges::find(worker.agents, session.agent.str()) == worker.agents.end())
-        return no("does not offer " + session.agent.str());
-    if (!session.project.empty() && worker.project != session.project)
+    if (std::ranges::find(worker.agents, wanted.agent.str()) == worker.agents.end())
+        return no("does not offer " + wanted.agent.str());
+    if (!wanted.project.empty() && worker.project != wanted.project)
         return no("is of project " + worker.project);
-    if (!session.origin.empty() &&
-        (worker.host != session.origin.host || worker.root != session.origin.root))
+    // Files travel to a project's workspace; without a project there is nobody who would fetch
+    // them.
+    if (wanted.project.empty() && !wanted.origin.empty() &&
+        (worker.host != wanted.origin.host || worker.root != wanted.origin.root))
         return no("is of another root");
+    if (!wanted.host.empty() && worker.host != wanted.host) return no("is on host " + worker.host);
+    for (const auto& [label, value] : wanted.require) {
+        const auto found = worker.labels.find(label);
+        if (found == worker.labels.end() || found->second != value)
+            return no("has no label " + label + "=" + value);
+    }
     if (worker.state != "up") return no("is " + worker.state);
     if (worker.drain) {
         const std::string why = worker.drain->reason.empty() ? "" : ": " + worker.drain->reason;
@@ -88,7 +106,10 @@ WorkerChance chance_of(const WorkerView& worker, const SessionView& session) {
     return {.name = worker.name.str(), .can_run = true, .why = use};
 }
 
-}  // namespace
+std::string chance_line(const WorkerChance& chance) {
+    return "  worker " + printable(chance.name, true) +
+           (chance.can_run ? " could run it: " : " cannot: ") + printable(chance.why, true);
+}
 
 Explanation explain(const ExplainInput& input, WallTime now) {
     Explanation result{.session = input.session, .notes = {}, .workers = {}};
@@ -99,7 +120,11 @@ Explanation explain(const ExplainInput& input, WallTime now) {
             if (note != session.reason) result.notes.push_back(std::move(note));
         }
         for (const WorkerView& worker : input.workers)
-            result.workers.push_back(chance_of(worker, session));
+            result.workers.push_back(chance_of(worker, wanted_by(session)));
+    }
+    if (is_overdue(session, now)) {
+        result.notes.push_back("is overdue: estimated at " + format_duration(*session.estimate) +
+                               ", runs for " + format_elapsed(now - *session.started_at));
     }
     if (session.attempts_max > 1) result.notes.push_back(attempts_note(session));
     if (session.detail == Detail::dependency_failed) {

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "ctl/dry_run.h"
 #include "ctl/json.h"
 
 namespace iw::ctl {
@@ -56,6 +57,15 @@ Json unknown_attempts(const std::vector<WorkerView>& workers) {
                                 {"generation", attempt.fence.generation},
                                 {"attempt", attempt.fence.attempt}});
         }
+    }
+    return rows;
+}
+
+Json chances_json(const std::vector<WorkerChance>& chances) {
+    Json rows = Json::array();
+    for (const WorkerChance& chance : chances) {
+        rows.push_back(
+            Json{{"name", chance.name}, {"can_run", chance.can_run}, {"why", chance.why}});
     }
     return rows;
 }
@@ -130,19 +140,27 @@ std::string gap_json(const EventsReply& page) {
     return dump_line(Json{{"gap", true}, {"epoch", page.epoch}, {"next", page.next}});
 }
 
-std::string explanation_json(const Explanation& explanation) {
-    Json workers = Json::array();
-    for (const WorkerChance& chance : explanation.workers) {
-        workers.push_back(
-            Json{{"name", chance.name}, {"can_run", chance.can_run}, {"why", chance.why}});
+std::string dry_run_json(const DryRun& run) {
+    Json values = Json::array();
+    for (const SubmissionValue& value : run.values) {
+        values.push_back(
+            Json{{"name", value.name}, {"value", value.value}, {"origin", value.origin}});
     }
+    return dump(Json{{"values", std::move(values)},
+                     {"warnings", run.warnings},
+                     {"notes", run.notes},
+                     {"workers", chances_json(run.workers)},
+                     {"refusal", run.refusal ? Json(run.refusal->message) : Json(nullptr)}});
+}
+
+std::string explanation_json(const Explanation& explanation) {
     const SessionView& session = explanation.session;
     return dump(Json{{"session_id", session.id.str()},
                      {"status", std::string(name(session.status))},
                      {"detail", std::string(name(session.detail))},
                      {"reason", or_null(session.reason)},
                      {"notes", explanation.notes},
-                     {"workers", std::move(workers)}});
+                     {"workers", chances_json(explanation.workers)}});
 }
 
 std::string backup_json(const BackupReply& backup) {

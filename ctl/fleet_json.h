@@ -10,6 +10,8 @@
 
 namespace iw::ctl {
 
+struct DryRun;
+
 // {"epoch", "generation", "seq", "restored": null or {...}, "read_only", "sessions", "holds",
 // "unknown_attempts", "backup", "disk"}
 std::string fleet_json(const FleetReply& fleet, const std::vector<WorkerView>& workers);
@@ -40,6 +42,10 @@ struct Explanation {
     std::vector<WorkerChance> workers;
 };
 std::string explanation_json(const Explanation& explanation);
+
+// {"values": [{"name", "value", "origin"}], "warnings": [...], "notes": [...], "workers": [as
+// above], "refusal"}
+std::string dry_run_json(const DryRun& run);
 
 // {"folder", "seq", "bytes"}
 std::string backup_json(const BackupReply& backup);

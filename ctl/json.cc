@@ -3,7 +3,9 @@
 #include <nlohmann/json.hpp>
 
 #include "common/base/limits.h"
+#include "common/base/text.h"
 #include "common/workspace/workspace.h"
+#include "ctl/render.h"
 
 namespace iw::ctl {
 namespace {
@@ -28,6 +30,10 @@ Json to_json(const HoldView& hold) {
                 {"reason", text_or_null(hold.reason)},
                 {"since", format_utc(hold.since)},
                 {"until", hold.until ? Json(format_utc(*hold.until)) : Json(nullptr)}};
+}
+
+Json estimate_json(const SessionView& view) {
+    return view.estimate ? Json(view.estimate->count() / 1000) : Json(nullptr);
 }
 
 Json to_json(const std::vector<SeenSession>& sessions, WallTime now) {
@@ -82,6 +88,8 @@ std::string details_json(const SeenSession& session, WallTime now) {
     json["attempts_used"] = view.attempts_used;
     json["attempts_max"] = view.attempts_max;
     json["timeout_seconds"] = view.timeout.count() / 1000;
+    json["estimate_seconds"] = estimate_json(view);
+    json["overdue"] = is_overdue(view, now);
     json["on_lost"] = std::string(name(view.on_lost));
     json["not_before"] = time(view.not_before);
     json["expires_at"] = time(view.expires_at);
@@ -94,11 +102,21 @@ std::string sessions_json(const std::vector<SeenSession>& sessions, WallTime now
 }
 
 std::string list_json(const std::vector<SeenSession>& sessions, Seq seq, WallTime now) {
-    return dump(Json{{"sessions", to_json(sessions, now)}, {"seq", seq}});
+    Json overdue = Json::array();
+    for (const SeenSession& session : sessions) {
+        if (is_overdue(session.view, now)) overdue.push_back(session.view.id.str());
+    }
+    return dump(
+        Json{{"sessions", to_json(sessions, now)}, {"overdue", std::move(overdue)}, {"seq", seq}});
 }
 
-std::string wait_json(const std::vector<SeenSession>& sessions, WaitSummary summary, WallTime now) {
+std::string wait_json(const std::vector<SeenSession>& sessions, const WaitSummary& summary,
+                      WallTime now) {
+    Json ended = Json::array();
+    for (const SessionId& id : summary.ended)
+        ended.push_back(id.str());
     return dump(Json{{"sessions", to_json(sessions, now)},
+                     {"ended", std::move(ended)},
                      {"timed_out", summary.timed_out},
                      {"exit_code", summary.exit_code}});
 }
@@ -154,6 +172,72 @@ std::string fields_json(const std::vector<std::pair<std::string, std::string>>& 
     for (const auto& [field, value] : fields)
         json[field] = text_or_null(value);
     return dump(json);
+}
+
+std::string results_json(const std::vector<ResultRow>& rows) {
+    std::string text = "{";
+    for (const ResultRow& row : rows) {
+        const auto field = [&text](std::string_view name, const std::string& value, bool last) {
+            text += "    " + Json(name).dump() + ": " + value + (last ? "\n" : ",\n");
+        };
+        const auto quoted = [](const std::string& value) {
+            return text_or_null(value).dump(-1, ' ', false, Json::error_handler_t::replace);
+        };
+        const bool has_problem = !row.problem.empty();
+        text += (text.size() == 1 ? "\n  " : ",\n  ") + Json(row.session.id.str()).dump() + ": {\n";
+        field("status", quoted(std::string(name(row.session.status))), false);
+        field("result_status", quoted(row.session.result_status), false);
+        field("result", has_problem ? "null" : std::string(trim(row.result)), false);
+        field("file", quoted(row.file), !has_problem);
+        if (has_problem) field("problem", quoted(row.problem), true);
+        text += "  }";
+    }
+    return safe_json(text + (rows.empty() ? "}\n" : "\n}\n"));
+}
+
+bool is_json(std::string_view text) {
+    return Json::accept(text);
+}
+
+std::string timeouts_json(const std::vector<TimeoutChange>& changes) {
+    Json rows = Json::array();
+    for (const TimeoutChange& change : changes) {
+        rows.push_back(Json{{"session_id", change.id.str()},
+                            {"timeout_before_seconds", change.before.count() / 1000},
+                            {"timeout_seconds", change.after.count() / 1000}});
+    }
+    return dump(Json{{"changes", std::move(rows)}});
+}
+
+std::string archive_json(const std::vector<ArchiveOutcome>& outcomes,
+                         const std::vector<UpkeepOutcome>& upkeep, bool dry_run) {
+    const auto word = [dry_run](ArchiveOutcome::Kind kind) {
+        switch (kind) {
+            case ArchiveOutcome::Kind::moved:
+                return dry_run ? "would-move" : "moved";
+            case ArchiveOutcome::Kind::there_already:
+                return "there-already";
+            case ArchiveOutcome::Kind::refused:
+                return "refused";
+        }
+        return "";
+    };
+    Json rows = Json::array();
+    for (const ArchiveOutcome& outcome : outcomes) {
+        rows.push_back(Json{{"session_id", outcome.id.str()},
+                            {"outcome", word(outcome.kind)},
+                            {"folder", text_or_null(outcome.folder)},
+                            {"reason", text_or_null(outcome.why)}});
+    }
+    Json kept_up = Json::array();
+    for (const UpkeepOutcome& outcome : upkeep) {
+        kept_up.push_back(Json{{"session_id", outcome.id.str()},
+                               {"done", outcome.done},
+                               {"bytes", outcome.bytes},
+                               {"problem", text_or_null(outcome.problem)}});
+    }
+    return dump(
+        Json{{"sessions", std::move(rows)}, {"archive", std::move(kept_up)}, {"dry_run", dry_run}});
 }
 
 std::string made_json(const std::string& root, const std::vector<std::string>& files) {

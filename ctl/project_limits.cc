@@ -26,31 +26,51 @@ std::string last_value(const std::string& text, const std::string& name) {
     return value;
 }
 
-Result<long long> number(const std::string& text, const std::string& name, long long fallback,
-                         long long max) {
+constexpr const char* kLifetime = "MAX_SESSION_LIFETIME_SECONDS";
+constexpr long long kTenYears = 10LL * 365 * 86'400;
+
+// Nothing where the variable is missing or empty.
+Result<std::optional<long long>> number(const std::string& text, const std::string& name,
+                                        long long max) {
     const std::string value = last_value(text, name);
-    long long parsed = fallback;
-    if (value.empty() || parse_int(value, 1, max, parsed)) return parsed;
+    if (value.empty()) return std::optional<long long>();
+    long long parsed = 0;
+    if (parse_int(value, 1, max, parsed)) return std::optional(parsed);
     return make_error(ErrorCode::config, "scripts/ops/config.sh: " + name + "=" +
                                              printable(value, true) + " is no number from 1 to " +
                                              std::to_string(max));
+}
+
+// Empty when there is no such file.
+Result<std::string> read_config(const std::string& root) {
+    Result<std::string> text = io::read_file(root + "/scripts/ops/config.sh", kFileMax);
+    if (!text && text.error().code == ErrorCode::not_found) return std::string();
+    return text;
 }
 
 }  // namespace
 
 Result<ProjectLimits> read_project_limits(const std::string& root) {
     ProjectLimits limits;
-    const Result<std::string> text = io::read_file(root + "/scripts/ops/config.sh", kFileMax);
-    if (!text && text.error().code == ErrorCode::not_found) return limits;
+    const Result<std::string> text = read_config(root);
     if (!text) return text.error();
-    constexpr long long kTenYears = 10LL * 365 * 86'400;
-    const auto seconds = number(*text, "MAX_SESSION_LIFETIME_SECONDS", 1800, kTenYears);
+    const auto seconds = number(*text, kLifetime, kTenYears);
     if (!seconds) return seconds.error();
-    const auto megabytes = number(*text, "MAX_DISK_PER_SESSION_MB", 100, 1'000'000'000);
+    const auto megabytes = number(*text, "MAX_DISK_PER_SESSION_MB", 1'000'000'000);
     if (!megabytes) return megabytes.error();
-    limits.lifetime = Duration(*seconds * 1000);
-    limits.disk_limit = static_cast<std::uint64_t>(*megabytes * kBytesPerMb * kFailFactor);
+    if (*seconds) limits.lifetime = Duration(**seconds * 1000);
+    if (*megabytes) {
+        limits.disk_limit = static_cast<std::uint64_t>(**megabytes * kBytesPerMb * kFailFactor);
+    }
     return limits;
+}
+
+Result<std::optional<Duration>> read_stated_lifetime(const std::string& root) {
+    const Result<std::string> text = read_config(root);
+    if (!text) return text.error();
+    const auto seconds = number(*text, kLifetime, kTenYears);
+    if (!seconds) return seconds.error();
+    return *seconds ? std::optional(Duration(**seconds * 1000)) : std::nullopt;
 }
 
 }  // namespace iw::ctl

@@ -3,42 +3,84 @@
 #include <map>
 #include <string>
 
+#include "common/io/config_file.h"
 #include "common/io/files.h"
 #include "common/io/system_clock.h"
+#include "common/workspace/incoming.h"
 #include "common/workspace/workspace.h"
 #include "ctl/context.h"
-#include "ctl/tmux_sessions.h"
+#include "ctl/fetching.h"
 
 namespace iw::ctl {
 namespace {
 
-// What state.json shows now; nothing when there is no readable one, and then there is nothing to
-// refresh.
-std::optional<SessionView> shown(const workspace::ProjectPaths& project, const SessionId& id) {
-    if (!io::exists(project.workspace(id))) return std::nullopt;
-    const Result<std::string> text = workspace::read_state(project, id);
-    if (!text) return std::nullopt;
-    Result<SessionView> view = workspace::view_from_state(*text);
-    if (!view) return std::nullopt;
-    return std::move(view).value();
+bool is_lasting(const Error& error) {
+    return error.code == ErrorCode::not_found || error.code == ErrorCode::conflict ||
+           error.code == ErrorCode::bad_request || error.code == ErrorCode::unknown_verb;
 }
 
-Status refresh_one(const SessionView& session, bool tmux_active) {
+// The files of an end come first: nothing may show it before.
+Status bring_files(Context& context, const workspace::ProjectPaths& project,
+                   const SessionView& session) {
+    if (const Status ready = workspace::write_run(project, session, io::wall_now()); !ready)
+        return ready;
+    Result<workspace::Incoming> incoming =
+        workspace::Incoming::open(project.workspace(session.id), workspace::Incoming::Busy::wait);
+    if (!incoming) return incoming.error();
+    // Another ictl may have brought them while this one waited.
+    const auto shown = workspace::standing_view(project, session.id);
+    if (shown && is_final(shown->status)) return Done{};
+    Result<BrokerClient*> broker = context.broker(Insistence::brief);
+    if (!broker) return broker.error();
+    std::vector<std::string> lines;
+    Result<workspace::Manifest> manifest = fetch_manifest(**broker, session);
+    if (manifest) {
+        lines = manifest->left_out;
+        for (std::string& line : lines)
+            line.insert(0, "left behind: ");
+        const Result<std::vector<std::string>> missing =
+            fetch_files(**broker, session.id, std::move(*manifest), *incoming);
+        if (!missing) return missing.error();
+        lines.insert(lines.end(), missing->begin(), missing->end());
+    } else if (is_lasting(manifest.error())) {
+        // Asking again will not bring them.
+        lines.push_back(manifest.error().message);
+    } else {
+        return manifest.error();
+    }
+    for (const std::string& line : lines) {
+        static_cast<void>(workspace::log_session(project, session.id, io::wall_now(),
+                                                 workspace::LogWord::warn, line));
+    }
+    return Done{};
+}
+
+Status refresh_one(Context& context, const SessionView& session) {
     const workspace::ProjectPaths project(session.origin.root);
-    const std::optional<SessionView> before = shown(project, session.id);
-    if (!before) return Done{};
+    const std::optional<SessionView> before = workspace::standing_view(project, session.id);
     // A final state.json was written by who knew; an older answer never takes it back.
-    if (is_final(before->status)) return Done{};
-    SessionView now = session;
-    now.workspace = project.workspace(session.id);
+    if (!before || is_final(before->status)) return Done{};
     if (is_final(session.status)) {
-        return workspace::write_end(project, now, before->status, io::wall_now());
+        if (session.deliverables) {
+            if (const Status brought = bring_files(context, project, session); !brought)
+                return brought;
+        }
+        SessionView end = session;
+        end.workspace = project.workspace(session.id);
+        const SessionStatus from =
+            session.started_at ? SessionStatus::running : SessionStatus::created;
+        return workspace::write_end(project, end, from, io::wall_now());
     }
-    if (before->status == session.status && before->detail == session.detail) return Done{};
-    if (before->status == SessionStatus::created && session.status == SessionStatus::running) {
-        return workspace::write_started(project, now, io::wall_now());
-    }
-    return workspace::write_state(project, now, tmux_active, io::wall_now());
+    const bool agrees = before->status == session.status && before->detail == session.detail &&
+                        before->attempt == session.attempt;
+    return agrees ? Status(Done{}) : workspace::write_live(project, session, io::wall_now());
+}
+
+void hold_back(SessionView& view, const Error& error) {
+    view.status = SessionStatus::running;
+    view.detail = Detail::delivering;
+    view.completed_at.reset();
+    view.reason = "its files cannot be brought here yet: " + error.message;
 }
 
 }  // namespace
@@ -56,20 +98,25 @@ std::optional<SessionView> ended_by_files(const workspace::ProjectPaths& project
     return std::move(view).value();
 }
 
-void refresh_workspaces(Context& context, const std::vector<SessionView>& views) {
-    TmuxSessions tmux(context);
-    std::map<std::string, bool> owned;  // by root: a worker holds it
-    for (const SessionView& view : views) {
+void refresh_workspaces(Context& context, std::vector<SessionView>& views) {
+    std::map<std::string, bool> owned;  // by root: a worker serves it
+    for (SessionView& view : views) {
         if (view.origin.empty() || view.origin.host != context.host()) continue;
         const auto [entry, is_new] = owned.try_emplace(view.origin.root, false);
-        if (is_new) {
-            const std::string lock = context.worker_state(view.origin.root) + "/lock";
-            entry->second = io::lock_holder(lock).has_value();
-        }
+        if (is_new)
+            entry->second = io::lock_holder(io::root_lock_file(view.origin.root)).has_value();
         if (entry->second) continue;
-        const Status done = refresh_one(view, tmux.active(view));
-        if (!done) context.terminal().say("ictl: warning: " + done.error().message);
+        const Status done = refresh_one(context, view);
+        if (done) continue;
+        context.terminal().say("ictl: warning: " + view.id.str() + ": " + done.error().message);
+        if (is_final(view.status) && view.deliverables) hold_back(view, done.error());
     }
+}
+
+void refresh_workspace(Context& context, SessionView& view) {
+    std::vector<SessionView> views = {std::move(view)};
+    refresh_workspaces(context, views);
+    view = std::move(views.front());
 }
 
 }  // namespace iw::ctl

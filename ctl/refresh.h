@@ -1,7 +1,7 @@
 #pragma once
 
 // The files of sessions on a host where no worker runs: ictl writes what the worker would have
-// written.
+// written, and brings what travelled.
 
 #include <optional>
 #include <string>
@@ -14,11 +14,13 @@ namespace iw::ctl {
 
 class Context;
 
-// Brings state.json and session.log up to date with `views`, for those whose workspace stands on
-// this host and whose root no worker holds (its lock is free). What already agrees is left alone, a
-// missing workspace stays missing, and a failure is a warning: the answer of the broker is the
-// truth.
-void refresh_workspaces(Context& context, const std::vector<SessionView>& views);
+// Brings the workspaces of `views` up to date, for those that stand on this host and whose root no
+// worker holds: state.json, session.log and, before an end is written, the files of a session that
+// ran elsewhere. What already agrees is left alone and a missing workspace stays missing. A failure
+// is a warning; where the files of an ended session could not be brought, its view goes back to
+// RUNNING (delivering), since nothing may show an end before its files are there.
+void refresh_workspaces(Context& context, std::vector<SessionView>& views);
+void refresh_workspace(Context& context, SessionView& view);
 
 // The final session that the files of this root show, for one that the broker has forgotten: `id`
 // is a full id. Nothing when the files are not there or show no end.

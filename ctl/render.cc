@@ -59,10 +59,11 @@ std::string why(const SessionView& session) {
     return shorten(printable(reason, true), kReasonShown);
 }
 
-std::string place_of(const SessionView& session) {
+std::string place_of(const SessionView& session, WallTime now) {
     if (session.status == SessionStatus::running) {
         const bool is_silent = session.detail == Detail::unreachable;
-        return session.host + (is_silent ? " (unreachable)" : "");
+        const bool is_late = is_overdue(session, now);
+        return session.host + (is_silent ? " (unreachable)" : "") + (is_late ? " (overdue)" : "");
     }
     if (session.status == SessionStatus::completed) return session.host;
     return "(" + why(session) + ")";
@@ -137,7 +138,7 @@ std::string session_table(const std::vector<SessionView>& sessions, WallTime now
                         {std::string(name(session.status)), colour_of(session.status)},
                         {minute(session.started_at)},
                         {elapsed ? format_elapsed(*elapsed) : ""}});
-        if (how.place) rows.back().push_back({place_of(session)});
+        if (how.place) rows.back().push_back({place_of(session, now)});
     }
     return table(rows, how.colours);
 }
@@ -189,6 +190,10 @@ std::string session_particulars(const SessionView& session, WallTime now) {
         line("Attempts:", std::to_string(session.attempts_used) + " of " +
                               std::to_string(session.attempts_max) + " used");
     }
+    if (session.estimate) {
+        line("Estimate:",
+             format_duration(*session.estimate) + (is_overdue(session, now) ? " (overdue)" : ""));
+    }
     if (!is_final(session.status)) {
         if (session.timeout > Duration(0)) line("Timeout:", format_duration(session.timeout));
         if (session.not_before && *session.not_before > now)
@@ -228,6 +233,11 @@ std::string worker_table(const std::vector<WorkerView>& workers, WallTime now, b
                         {join(worker.agents, " ")}});
     }
     return table(rows, colours);
+}
+
+bool is_overdue(const SessionView& session, WallTime now) {
+    return session.status == SessionStatus::running && session.estimate && session.started_at &&
+           now - *session.started_at > *session.estimate;
 }
 
 Duration elapsed_since_created(const SessionView& session, WallTime now) {

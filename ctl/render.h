@@ -24,7 +24,7 @@ std::string table(const std::vector<std::vector<Cell>>& rows, bool colours);
 
 // SESSION ID, AGENT, STATUS, STARTED, ELAPSED, and with `place` HOST (REASON): where it runs, or
 // why it waits or how it ended. STARTED is 2025-11-18 16:00 UTC; ELAPSED runs from the start to the
-// end or `now`.
+// end or `now`. What runs past its estimate is marked at its host.
 struct SessionTable {
     bool place = false;
     bool colours = false;
@@ -34,7 +34,7 @@ std::string session_table(const std::vector<SessionView>& sessions, WallTime now
 // The lines of `status`: Session, Agent, Status, Created ... Workspace; those without a value are
 // left out.
 std::string session_details(const SessionView& session, bool tmux_active, WallTime now);
-// The lines that say how it is run: Attempts, Timeout, Not before, Expires, After.
+// The lines that say how it is run: Attempts, Estimate, Timeout, Not before, Expires, After.
 std::string session_particulars(const SessionView& session, WallTime now);
 // "20251118-151005-x  RUNNING (working)  on hosta".
 std::string session_line(const SessionView& session);
@@ -43,6 +43,8 @@ std::string status_words(const SessionView& session);
 
 std::string worker_table(const std::vector<WorkerView>& workers, WallTime now, bool colours);
 
+// RUNNING for longer than its estimate.
+bool is_overdue(const SessionView& session, WallTime now);
 // From creation to completion or `now`; from the start of the current attempt the same way.
 Duration elapsed_since_created(const SessionView& session, WallTime now);
 std::optional<Duration> elapsed_since_started(const SessionView& session, WallTime now);

@@ -45,11 +45,12 @@ class Progress {
   public:
     Progress(Context& context, const WaitRequest& request) : context_(context), request_(request) {}
 
-    void show(const SessionView& session) const {
+    void show(SessionView session) {
         const Terminal& terminal = context_.terminal();
+        // Before anything here shows the end, its files do.
+        if (is_final(session.status)) refresh_workspace(context_, session);
         if (is_final(session.status)) {
-            // Before anything here shows the end, its files do.
-            refresh_workspaces(context_, {session});
+            ended_.push_back(session.id);
             if (request_.quiet || request_.json) {
                 if (terminal.err_is_terminal) terminal.say(session_line(session));
             } else {
@@ -60,9 +61,12 @@ class Progress {
         if (terminal.err_is_terminal) terminal.say(session_line(session));
     }
 
+    const std::vector<SessionId>& ended() const { return ended_; }
+
   private:
     Context& context_;
     const WaitRequest& request_;
+    std::vector<SessionId> ended_;
 };
 
 }  // namespace
@@ -81,7 +85,7 @@ int wait_and_report(Context& context, const WaitRequest& request) {
                                              std::to_string(from->sessions.size()) +
                                              " sessions; give at most as many as sessions");
     }
-    const Progress progress(context, request);
+    Progress progress(context, request);
     for (const SessionView& session : from->sessions)
         progress.show(session);
     const Result<Watched> watched =
@@ -91,12 +95,14 @@ int wait_and_report(Context& context, const WaitRequest& request) {
                                [enough](const std::vector<SessionView>& sessions) {
                                    return count_final(sessions) >= enough;
                                },
-                           .on_change = [&](const SessionView& view) { progress.show(view); }});
+                           .on_change = [&](const SessionView& view) { progress.show(view); },
+                           .ends_only = !terminal.err_is_terminal});
     if (!watched) return terminal.fail(watched.error());
     const int code =
         watched->timed_out ? kExitTimeout : worst_end_code(watched->sessions, request.by_result);
     if (request.json) {
-        const WaitSummary summary{.timed_out = watched->timed_out, .exit_code = code};
+        const WaitSummary summary{
+            .timed_out = watched->timed_out, .exit_code = code, .ended = progress.ended()};
         terminal.print(wait_json(seen(context, watched->sessions), summary, io::wall_now()));
     }
     if (watched->timed_out) {

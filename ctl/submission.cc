@@ -41,19 +41,6 @@ void note_in_project(Context& context, const std::string& root, LogWord word,
     if (!noted) context.terminal().say("ictl: warning: " + noted.error().message);
 }
 
-// Project, origin and agent_in_project as seen from here.
-Status place(Context& context, Submission& submission) {
-    const Result<std::optional<Project>> found = context.project();
-    if (!found) return found.error();
-    if (!*found) return Done{};
-    submission.project = (*found)->name;
-    const std::string& root = (*found)->root;
-    if (root.empty()) return Done{};
-    submission.origin = Origin{.host = context.host(), .root = root};
-    submission.agent_in_project = is_in_project(root, submission.agent.str());
-    return workspace::prepare_project(ProjectPaths(root));
-}
-
 Error unknown_outcome(const Error& error, const std::string& repetition) {
     return make_error(ErrorCode::unknown_outcome,
                       error.message + "; outcome unknown; repeat with " + repetition);
@@ -98,6 +85,7 @@ SessionView view_of(Context& context, const Submission& submission, const Sessio
     view.parent = submission.parent;
     view.tags = submission.tags;
     view.metadata = submission.metadata;
+    view.estimate = submission.estimate;
     return view;
 }
 
@@ -153,10 +141,26 @@ Status create_workspace(Context& context, const SessionView& session, std::strin
     return workspace::create(ProjectPaths(session.origin.root), session, prompt);
 }
 
+Status place_submission(Context& context, Submission& submission) {
+    const Result<std::optional<Project>> found = context.project();
+    if (!found) return found.error();
+    if (!*found) return Done{};
+    submission.project = (*found)->name;
+    const std::string& root = (*found)->root;
+    if (root.empty()) return Done{};
+    submission.origin = Origin{.host = context.host(), .root = root};
+    submission.agent_in_project = is_in_project(root, submission.agent.str());
+    return Done{};
+}
+
 Result<Submitted> submit_session(Context& context, Submission submission,
                                  const std::string& repeat_with) {
-    const Status placed = place(context, submission);
+    const Status placed = place_submission(context, submission);
     if (!placed) return placed.error();
+    if (!submission.origin.empty()) {
+        const Status made = workspace::prepare_project(ProjectPaths(submission.origin.root));
+        if (!made) return made.error();
+    }
     if (submission.key.empty()) submission.key = io::make_uuid7();
     const std::string repetition = repeat_with + submission.key;
     set_interrupt_note("ictl: interrupted; outcome unknown; repeat with " + repetition);

@@ -25,7 +25,10 @@ struct Submitted {
 Result<std::string> read_prompt(Context& context, const std::string& file);
 Status check_prompt(std::string_view prompt, const std::string& name);
 
-// Fills project, origin and agent_in_project from the context, sends (under submission.key, or a
+// Fills project, origin and agent_in_project as seen from here; makes nothing.
+Status place_submission(Context& context, Submission& submission);
+
+// Does that, sends (under submission.key, or a
 // new key when that is empty), and creates the workspace. Makes the project's folders first: where
 // that fails nothing is sent. Notes success and refusal in logs/orchestrator.log. unknown_outcome
 // says `repeat_with`, what to type again, with the key behind it.

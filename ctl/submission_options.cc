@@ -5,6 +5,8 @@
 #include <array>
 
 #include "common/base/text.h"
+#include "common/io/files.h"
+#include "common/schema/result_schema.h"
 #include "ctl/context.h"
 #include "ctl/json.h"
 
@@ -42,10 +44,13 @@ Status parse_times(const SubmissionOptions& options, Submission& submission) {
     if (!timeout) return timeout.error();
     const Result<std::optional<Duration>> delay = parse_time("--delay", options.delay);
     if (!delay) return delay.error();
+    const Result<std::optional<Duration>> estimate = parse_time("--estimate", options.estimate);
+    if (!estimate) return estimate.error();
     const Result<std::optional<Duration>> expires = parse_time("--expires", options.expires);
     if (!expires) return expires.error();
     submission.timeout = timeout->value_or(limits::kRunTimeoutDefault);
     submission.delay = delay->value_or(Duration(0));
+    submission.estimate = *estimate;
     submission.expires = *expires;
     if (*expires && **expires <= submission.delay) {
         return usage("--expires " + options.expires + " is not after --delay " + options.delay +
@@ -156,6 +161,20 @@ Status parse_retries(const SubmissionOptions& options, Submission& submission) {
     return Done{};
 }
 
+Result<std::string> read_schema(const std::string& file) {
+    Result<std::string> text = io::read_file(file, schema::kSchemaMax);
+    if (!text && text.error().code == ErrorCode::not_found)
+        return usage("--result-schema " + file + " does not exist; give a file with a JSON Schema");
+    if (!text && text.error().code == ErrorCode::too_large)
+        return usage("--result-schema " + file + " is over 64 KiB");
+    if (!text) return usage("--result-schema: " + text.error().message);
+    const Status checked = schema::check_schema(*text);
+    if (!checked) {
+        return usage("--result-schema " + file + " is no JSON Schema: " + checked.error().message);
+    }
+    return text;
+}
+
 Result<Dependency> find_dependency(BrokerClient& broker, const std::string& text) {
     const std::size_t colon = text.find(':');
     Dependency dependency;
@@ -194,6 +213,11 @@ void declare_submission(CLI::App& app, SubmissionOptions& options) {
         ->type_name("K");
     text("--priority", options.priority, "low, normal, high or -100 to 100", "P");
     text("--timeout", options.timeout, "run time of an attempt, then KILLED (24h)", "D");
+    text("--estimate", options.estimate, "how long it should run: past it, it shows as overdue",
+         "D");
+    text("--result-schema", options.result_schema,
+         "JSON Schema that result.json must fit, else FAILED (result-missing, result-invalid)",
+         "FILE");
     text("--delay", options.delay, "start no earlier than this from now", "D");
     text("--expires", options.expires, "give up if not started within this", "D");
     texts("--after", options.after, "start once that session has ended so; may be repeated",
@@ -217,6 +241,23 @@ void declare_submission(CLI::App& app, SubmissionOptions& options) {
     app.add_flag("--queue-anyway", options.queue_anyway, "queue although nobody offers the agent");
 }
 
+GivenOptions given_options(const CLI::App& app) {
+    GivenOptions given;
+    for (const CLI::Option* option : app.get_options()) {
+        if (option->count() == 0) continue;
+        for (const std::string& word : option->get_lnames())
+            given.names.push_back("--" + word);
+    }
+    return given;
+}
+
+HeaderRules header_rules(const GivenOptions& given) {
+    return {.keep_priority = given.has("--priority"),
+            .keep_timeout = given.has("--timeout"),
+            .keep_estimate = given.has("--estimate"),
+            .timeout_max = std::nullopt};
+}
+
 Result<Submission> to_submission(const SubmissionOptions& options) {
     Submission submission;
     const Result<int> priority = parse_priority(options.priority);
@@ -225,6 +266,11 @@ Result<Submission> to_submission(const SubmissionOptions& options) {
     for (const auto& parse : {parse_names, parse_times, parse_labels, parse_retries}) {
         const Status parsed = parse(options, submission);
         if (!parsed) return parsed.error();
+    }
+    if (!options.result_schema.empty()) {
+        Result<std::string> schema = read_schema(options.result_schema);
+        if (!schema) return schema.error();
+        submission.result_schema = std::move(*schema);
     }
     if (!options.metadata.empty()) {
         const Status checked = check_metadata(options.metadata);

@@ -8,6 +8,7 @@
 
 #include "common/base/result.h"
 #include "common/messages/messages.h"
+#include "ctl/submission_header.h"
 
 namespace CLI {
 class App;
@@ -22,6 +23,8 @@ struct SubmissionOptions {
     std::optional<std::string> key;
     std::string priority;
     std::string timeout;
+    std::string estimate;
+    std::string result_schema;  // a file
     std::string host;
     std::vector<std::string> require;
     std::vector<std::string> tags;
@@ -41,7 +44,13 @@ struct SubmissionOptions {
 // Adds the agent and the options to the command's parser.
 void declare_submission(CLI::App& app, SubmissionOptions& options);
 
-// Without prompt, place and dependencies. bad_request names the option and what it takes.
+// The options that were given, by their long names.
+GivenOptions given_options(const CLI::App& app);
+// Which values of a prompt's head the options leave.
+HeaderRules header_rules(const GivenOptions& given);
+
+// Reads the schema's file. Without prompt, place and dependencies. bad_request names the option and
+// what it takes.
 Result<Submission> to_submission(const SubmissionOptions& options);
 
 // Puts in what --after names, by full id or unique beginning. bad_request for a condition that is

@@ -35,7 +35,10 @@ bool TmuxSessions::active(const SessionView& session) {
     if (!io::exists(socket)) return by_broker;
     const auto [entry, is_new] = seen_.try_emplace(socket);
     if (is_new) entry->second = ask_tmux(socket);
-    return entry->second.contains(tmux_session_name(session.id));
+    if (entry->second.contains(tmux_session_name(session.id))) return true;
+    // Not with the worker of its project: another one of this host may run it.
+    const bool elsewhere = runners_.root_of(session) != session.origin.root;
+    return elsewhere && by_broker;
 }
 
 }  // namespace iw::ctl

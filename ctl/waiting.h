@@ -28,7 +28,8 @@ struct WatchOptions {
     std::optional<Duration> timeout;
     std::function<bool(const std::vector<SessionView>&)> until;  // looked at after every change
     std::function<void(const SessionView&)>
-        on_change;  // a session whose revision moved; may be empty
+        on_change;           // a session whose revision moved; may be empty
+    bool ends_only = false;  // on_change need not hear of what is not an end: nothing is asked then
 };
 struct Watched {
     std::vector<SessionView> sessions;  // as in Resolved, newest state

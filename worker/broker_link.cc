@@ -190,8 +190,10 @@ void BrokerLink::take_push(PushFrame frame) {
             [this](StopPush& push) { handlers_.on_event(StopEvent{std::move(push.stops)}); },
             [this](ClosePush& push) { handlers_.on_event(CloseEvent{std::move(push.outcomes)}); },
             [this](LimitsPush& push) { handlers_.on_event(LimitsEvent{std::move(push.limits)}); },
-            // What it brings does not run here: files alone would follow from it.
-            [this](FollowPush&) { handlers_.on_event(HeardEvent{}); }},
+            [this](FollowPush& push) {
+                handlers_.on_event(HeardEvent{});
+                handlers_.on_follow(std::move(push));
+            }},
         frame.body);
 }
 

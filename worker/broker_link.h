@@ -25,6 +25,7 @@ class BrokerLink {
         // The answer to a relayed request; an error is the broker's word about the relay itself.
         std::function<void(std::uint64_t ticket, Result<RelayReply> reply)> on_relay;
         std::function<void()> on_goodbye;
+        std::function<void(FollowPush)> on_follow;
     };
     BrokerLink(io::Context& context, io::EventLoop& loop, std::string endpoint, Handlers handlers);
     ~BrokerLink();

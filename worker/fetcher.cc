@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "common/io/entropy.h"
+#include "common/io/files.h"
 #include "common/io/logging.h"
 
 namespace iw::worker {
@@ -128,7 +128,8 @@ void Fetcher::begin(Fetch& fetch) {
     fetch.lines = manifest->left_out;
     for (std::string& line : fetch.lines)
         line.insert(0, "left behind: ");
-    Result<workspace::Incoming> incoming = workspace::Incoming::open(fetch.workspace);
+    Result<workspace::Incoming> incoming =
+        workspace::Incoming::open(fetch.workspace, workspace::Incoming::Busy::refuse);
     if (!incoming) {
         // Who removed it does not want them.
         const bool gone = incoming.error().code == ErrorCode::not_found;
@@ -175,6 +176,11 @@ void Fetcher::take_error(Fetch& fetch, const Flight& flight, const Error& error)
 }
 
 void Fetcher::install(Fetch& fetch) {
+    // Moved away while it was still running for everybody, and made again: that one gets them.
+    if (!fetch.incoming->stands_at(fetch.workspace) && io::exists(fetch.workspace)) {
+        fetch.incoming->discard();
+        return finish(fetch, make_error(ErrorCode::conflict, "the workspace was moved meanwhile"));
+    }
     const Status installed = fetch.incoming->install();
     finish(fetch, installed ? std::nullopt : std::optional(installed.error()));
 }

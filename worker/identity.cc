@@ -104,12 +104,10 @@ std::variant<Identity, Refusal> take_identity(const WorkerOptions& options) {
     if (auto* refusal = std::get_if<Refusal>(&state)) return std::move(*refusal);
 
     // One worker per root on a host, wherever their state folders are.
-    const std::string roots = io::state_folder() + "/roots";
-    if (const Status made = io::make_folders(roots, 0700); !made) {
+    const std::string root_file = io::root_lock_file(options.root);
+    if (const Status made = io::make_folders(io::parent_folder(root_file), 0700); !made) {
         return Refusal{kExitCannotCreate, made.error().message};
     }
-    const std::string root_file =
-        roots + "/" + io::sha256_hex(options.root).substr(0, 16) + ".lock";
     std::variant<io::FileLock, Refusal> root = lock(root_file, "root " + options.root);
     if (auto* refusal = std::get_if<Refusal>(&root)) return std::move(*refusal);
     std::variant<io::UniqueFd, Refusal> folder = lock_root(options.root);

@@ -14,11 +14,18 @@ namespace {
 // The last event of an agent's stream stands near the end of its output.
 constexpr std::size_t kTailBytes = 256 << 10;
 constexpr int kWorkspaceTriesMax = 3;
-constexpr std::uint64_t kRoomMin = 64u << 10;  // less is a full disk
+constexpr std::uint64_t kRoomMin = 64u << 10;      // less is a full disk
+constexpr std::uint64_t kDiskLimit = 500'000'000;  // of what travels, where the session has none
 constexpr std::string_view kWorkerVariables = "IW_CFG_";
 
 LaunchedEvent failed(const AttemptRef& attempt, LaunchOutcome outcome, const Error& error) {
     return LaunchedEvent{.attempt = attempt, .outcome = outcome, .reason = error.message};
+}
+
+void log_failure(const Status& status, const SessionId& id) {
+    if (status) return;
+    io::log(io::LogLevel::warn, "workspace not brought up to date",
+            {{"session", id.str()}, {"error", status.error().message}});
 }
 
 }  // namespace
@@ -191,7 +198,7 @@ Deliverables SessionRunner::read_deliverables(const Judge& action) const {
 
 // Once for all: what was reported is reported again in the same words, wherever the files are by
 // then.
-JudgedEvent SessionRunner::judge(const Judge& action) {
+JudgedEvent SessionRunner::judge(const Judge& action) const {
     if (std::optional<JudgedRecord> known = parts_.store.read_judged(action.attempt)) {
         return JudgedEvent{
             .attempt = action.attempt,
@@ -201,9 +208,14 @@ JudgedEvent SessionRunner::judge(const Judge& action) {
                                          .result_size = known->result_size,
                                          .result_sha256 = std::move(known->result_sha256),
                                          .result_inline = known->result_inline,
-                                         .result = std::move(known->result)}};
+                                         .result = std::move(known->result),
+                                         .fault = known->fault,
+                                         .delivered = std::move(known->delivered)}};
     }
-    JudgedEvent event{.attempt = action.attempt, .deliverables = read_deliverables(action)};
+    return JudgedEvent{.attempt = action.attempt, .deliverables = read_deliverables(action)};
+}
+
+void SessionRunner::record(const JudgedEvent& event) {
     const Deliverables& judged = event.deliverables;
     const JudgedRecord record{.success = judged.success,
                               .reason = judged.reason,
@@ -211,10 +223,25 @@ JudgedEvent SessionRunner::judge(const Judge& action) {
                               .result_size = judged.result_size,
                               .result_sha256 = judged.result_sha256,
                               .result_inline = judged.result_inline,
-                              .result = judged.result};
+                              .result = judged.result,
+                              .fault = judged.fault,
+                              .delivered = judged.delivered};
     // A full disk: it is read again if it is asked for again.
-    static_cast<void>(parts_.store.write_judged(action.attempt, record));
-    return event;
+    static_cast<void>(parts_.store.write_judged(event.attempt, record));
+}
+
+std::optional<Uploader::Job> SessionRunner::delivery(const Judge& action,
+                                                     const JudgedEvent& event) const {
+    const Result<AttemptFacts> facts = parts_.store.examine(action.attempt);
+    if (!facts || !facts->assignment || !is_away(facts->assignment->origin)) return std::nullopt;
+    // Nothing of the agent's can be there before its process was.
+    const bool ran = action.end.started_at || action.end.cause == EndCause::exited;
+    // Judged before: then what travelled is known, and a broker that was restored may have lost it.
+    const bool judged = parts_.store.read_judged(action.attempt).has_value();
+    if (!ran || (judged && !event.deliverables.delivered)) return std::nullopt;
+    return Uploader::Job{.event = event,
+                         .folder = deliverables_folder(action.attempt),
+                         .bytes_max = facts->assignment->disk_limit.value_or(kDiskLimit)};
 }
 
 DiskEvent SessionRunner::measure(const AttemptRef& attempt) const {
@@ -223,9 +250,12 @@ DiskEvent SessionRunner::measure(const AttemptRef& attempt) const {
 
 // ---- Files -------------------------------------------------------------------------------------
 
+bool SessionRunner::is_away(const Origin& origin) const {
+    return !origin.empty() && origin != Origin{parts_.options.host, parts_.options.root};
+}
+
 bool SessionRunner::is_ours(const SessionView& session) const {
-    return session.origin.empty() ||
-           session.origin == Origin{parts_.options.host, parts_.options.root};
+    return !is_away(session.origin);
 }
 
 WrittenEvent SessionRunner::write_started(const WriteStarted& action, WallTime now) {
@@ -241,11 +271,10 @@ WrittenEvent SessionRunner::write_started(const WriteStarted& action, WallTime n
 WrittenEvent SessionRunner::write_final(const WriteFinal& action, WallTime now) {
     WrittenEvent event{
         .attempt = action.attempt, .file = WrittenFile::final_files, .error = std::nullopt};
-    // Files of another root are not ours to write; that counts as written.
-    if (!is_ours(action.outcome)) return event;
     if (action.outcome.status == SessionStatus::created) return write_return(action, now);
     SessionView outcome = action.outcome;
-    if (outcome.workspace.empty()) outcome.workspace = parts_.project.workspace(outcome.id);
+    outcome.workspace = parts_.project.workspace(outcome.id);
+    if (!parts_.store.has(action.attempt)) prepare_delivery(outcome, now);
     const Status wrote = workspace::write_end(parts_.project, outcome, action.before, now);
     if (!wrote && io::free_bytes(parts_.project.root) < kRoomMin) {
         // A full disk passes; the end is written then.
@@ -257,6 +286,7 @@ WrittenEvent SessionRunner::write_final(const WriteFinal& action, WallTime now) 
         io::log(io::LogLevel::warn, "the end could not be written into the workspace",
                 {{"session", outcome.id.str()}, {"error", wrote.error().message}});
     }
+    static_cast<void>(io::remove_file(prompt_copy(outcome.id)));
     const bool good = outcome.status == SessionStatus::completed;
     const std::string& reason = outcome.kill_reason.empty() ? outcome.reason : outcome.kill_reason;
     std::string line =
@@ -273,7 +303,7 @@ WrittenEvent SessionRunner::write_return(const WriteFinal& action, WallTime now)
     WrittenEvent event{
         .attempt = action.attempt, .file = WrittenFile::final_files, .error = std::nullopt};
     SessionView view = action.outcome;
-    if (view.workspace.empty()) view.workspace = parts_.project.workspace(view.id);
+    view.workspace = parts_.project.workspace(view.id);
     const Status wrote = workspace::write_returned(parts_.project, view, action.before, now);
     if (!wrote && io::free_bytes(parts_.project.root) < kRoomMin) {
         event.error = wrote.error();
@@ -296,6 +326,52 @@ void SessionRunner::note(const NoteSession& action, WallTime now) {
     static_cast<void>(
         workspace::log_session(parts_.project, action.session, now, word, action.text));
     static_cast<void>(workspace::log_project(parts_.project, now, word, action.text));
+}
+
+// ---- Sessions that run elsewhere ---------------------------------------------------------------
+
+void SessionRunner::write_followed(const SessionView& view, WallTime now) {
+    if (view.status == SessionStatus::running) keep_prompt(view.id);
+    log_failure(workspace::write_live(parts_.project, view, now), view.id);
+}
+
+void SessionRunner::prepare_delivery(const SessionView& outcome, WallTime now) {
+    log_failure(workspace::write_run(parts_.project, outcome, now), outcome.id);
+}
+
+bool SessionRunner::is_delivered(const WriteFinal& action) const {
+    return action.outcome.deliverables && is_final(action.outcome.status) &&
+           is_ours(action.outcome) && !parts_.store.has(action.attempt);
+}
+
+std::string SessionRunner::prompt_copy(const SessionId& id) const {
+    return parts_.options.state_dir + "/prompts/" + id.str();
+}
+
+// The broker does not tell it again.
+void SessionRunner::keep_prompt(const SessionId& id) const {
+    const std::string copy = prompt_copy(id);
+    if (io::exists(copy)) return;
+    const Result<std::string> prompt =
+        io::read_file(parts_.project.workspace(id) + "/prompt.md", limits::kPromptMax);
+    if (!prompt || !io::make_folders(io::parent_folder(copy), 0700)) return;
+    static_cast<void>(io::write_file(copy, *prompt, 0600, io::Sync::none));
+}
+
+std::string SessionRunner::kept_prompt(const SessionId& id) const {
+    const Result<std::string> prompt = io::read_file(prompt_copy(id), limits::kPromptMax);
+    return prompt ? *prompt : std::string();
+}
+
+// Kept as long as the attempt, so that whoever looks for something there still finds it.
+void SessionRunner::remove_away(const AttemptRef& attempt) {
+    const Result<AttemptFacts> facts = parts_.store.examine(attempt);
+    if (!facts || !facts->assignment || !is_away(facts->assignment->origin)) return;
+    if (parts_.store.has_siblings(attempt)) return;
+    const Status removed = io::remove_tree(parts_.project.workspace(attempt.session));
+    if (removed) return;
+    io::log(io::LogLevel::warn, "workspace not removed",
+            {{"session", attempt.session.str()}, {"error", removed.error().message}});
 }
 
 }  // namespace iw::worker

@@ -17,6 +17,7 @@
 #include "worker/local_sockets.h"
 #include "worker/options.h"
 #include "worker/tmux/tmux.h"
+#include "worker/uploader.h"
 
 namespace iw::worker {
 
@@ -37,7 +38,12 @@ class SessionRunner {
 
     LaunchedEvent launch(const Launch& action);
     SessionCheckedEvent check(const AttemptRef& attempt) const;
-    JudgedEvent judge(const Judge& action);
+    JudgedEvent judge(const Judge& action) const;
+    // Kept, so that what was reported is reported again in the same words.
+    void record(const JudgedEvent& event);
+    // What has to reach the broker before the end is reported; nothing for an attempt in its own
+    // project.
+    std::optional<Uploader::Job> delivery(const Judge& action, const JudgedEvent& event) const;
     DiskEvent measure(const AttemptRef& attempt) const;
 
     // `now` is on the broker's clock.
@@ -46,6 +52,18 @@ class SessionRunner {
     void note(const NoteSession& action, WallTime now);
     // Whether the session's workspace is this worker's to write.
     bool is_ours(const SessionView& session) const;
+
+    // Sessions of this root that run elsewhere, or not yet: `view` as the broker told it last.
+    // A workspace that is not there stays away.
+    void write_followed(const SessionView& view, WallTime now);
+    // Before its files come: what the project shows of a run that it was not told of.
+    void prepare_delivery(const SessionView& outcome, WallTime now);
+    // Whether the files of this end have to be fetched first.
+    bool is_delivered(const WriteFinal& action) const;
+    // The prompt of a followed session, for a workspace that has to be made again.
+    std::string kept_prompt(const SessionId& id) const;
+    // The workspace of a forgotten attempt, when its project stands elsewhere.
+    void remove_away(const AttemptRef& attempt);
 
   private:
     Status prepare_workspace(const Launch& action, const std::string& prompt);
@@ -56,6 +74,9 @@ class SessionRunner {
     void add_variables(const Launch& action, LaunchPlan& plan) const;
     Status start_tmux(const AttemptRef& attempt);
     SuccessRule rule_of(const AttemptRef& attempt) const;
+    bool is_away(const Origin& origin) const;
+    std::string prompt_copy(const SessionId& id) const;
+    void keep_prompt(const SessionId& id) const;
 
     Parts parts_;
 };

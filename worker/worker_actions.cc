@@ -137,6 +137,7 @@ void WorkerServer::act(RecordClosed& action) {
 }
 
 void WorkerServer::act(ForgetAttempt& action) {
+    runner_.remove_away(action.attempt);
     log_failure(parts_.store.remove(action.attempt), action.attempt);
 }
 
@@ -221,18 +222,6 @@ void WorkerServer::act(MeasureDisk& action) {
 void WorkerServer::act(WriteStarted& action) {
     result(runner_.write_started(action, broker_now()));
     keeper_.follow(action.attempt);
-}
-void WorkerServer::act(Judge& action) {
-    result(runner_.judge(action));
-}
-void WorkerServer::act(WriteFinal& action) {
-    result(runner_.write_final(action, broker_now()));
-    keep(action.outcome);
-}
-// Its workspace is watched as long as it stands in sessions/.
-void WorkerServer::keep(const SessionView& session) {
-    if (!runner_.is_ours(session)) return keeper_.leave(session.id);
-    keeper_.keep(session);
 }
 void WorkerServer::act(NoteSession& action) {
     runner_.note(action, broker_now());

@@ -94,7 +94,8 @@ WorkerServer::WorkerServer(WorkerOptions options, const Identity& identity, Part
             {.on_event = [this](CoreEvent event) { dispatch(std::move(event)); },
              .on_relay = [this](std::uint64_t ticket,
                                 Result<RelayReply> reply) { sockets_.answer(ticket, reply); },
-             .on_goodbye = [this] { said_goodbye_ = true; }}),
+             .on_goodbye = [this] { said_goodbye_ = true; },
+             .on_follow = [this](FollowPush push) { follow(std::move(push)); }}),
       sockets_(context, loop_, options_.state_dir + "/s",
                [this](std::uint64_t ticket, RelayRequest request) {
                    return core_.linked() && link_.send_relay(ticket, std::move(request));
@@ -109,22 +110,9 @@ WorkerServer::WorkerServer(WorkerOptions options, const Identity& identity, Part
                .tmux = parts_.tmux,
                .sockets = sockets_,
                .may_start = [this] { return core_.may_start(core_now()); }}),
-      keeper_(
-          {.watch = parts_.watch,
-           .project = project_,
-           .view = [this](const AttemptRef& attempt) { return core_.view(attempt, core_now()); },
-           .prompt =
-               [this](const AttemptRef& attempt) {
-                   const Result<std::string> prompt = io::read_file(
-                       parts_.store.folder(attempt) + "/prompt.md", limits::kPromptMax);
-                   return prompt ? *prompt : std::string();
-               },
-           .now = [this] { return broker_now(); },
-           .ask =
-               [this](Request request, BrokerLink::OnAnswer on_answer) {
-                   return core_.linked() && link_.ask(std::move(request), std::move(on_answer));
-               },
-           .is_ours = [this](const SessionView& session) { return runner_.is_ours(session); }}),
+      keeper_(keeper_parts()),
+      uploader_(uploader_handlers()),
+      fetcher_(fetcher_handlers()),
       core_(core_config(options_, identity, parts_.agents)) {}
 
 WorkerServer::~WorkerServer() = default;
@@ -153,6 +141,8 @@ int WorkerServer::run() {
         if (std::exchange(offer_changed_, false)) offer();
         keeper_.tick(io::steady_now());
         dispatch(TickEvent{});
+        uploader_.work(io::steady_now());
+        fetcher_.work(io::steady_now());
     }
     io::log(io::LogLevel::info, "stopped", {{"worker", options_.name.str()}});
     return kExitOk;
@@ -164,12 +154,14 @@ Now WorkerServer::core_now() const {
 
 std::optional<Timestamp> WorkerServer::deadline() const {
     if (stopping_) return stop_by_;
-    std::optional<Timestamp> deadline = keeper_.deadline();
-    const std::optional<Timestamp> wanted = core_.next_deadline();
-    if (!wanted) return deadline;
+    const Timestamp now = io::steady_now();
+    std::optional<Timestamp> wanted = core_.next_deadline();
     // The core lives on CLOCK_BOOTTIME, waiting on CLOCK_MONOTONIC; the two differ by suspends.
-    const Timestamp then = io::steady_now() + (*wanted - io::boottime_now());
-    return deadline ? std::min(*deadline, then) : then;
+    if (wanted) wanted = now + (*wanted - io::boottime_now());
+    for (const std::optional<Timestamp>& other :
+         {keeper_.deadline(), uploader_.deadline(now), fetcher_.deadline(now)})
+        if (other) wanted = wanted ? std::min(*wanted, *other) : *other;
+    return wanted;
 }
 
 // Events that come up while actions are performed wait until those are done.
@@ -183,12 +175,7 @@ void WorkerServer::dispatch(CoreEvent event) {
         Actions actions = core_.step(core_now(), std::move(next));
         for (Action& action : actions)
             perform(action);
-        const bool up = core_.linked();
-        if (up && !linked_) {
-            sockets_.resend();
-            keeper_.connected();
-        }
-        linked_ = up;
+        if (core_.linked() != linked_) relink();
     }
     dispatching_ = false;
 }

@@ -19,6 +19,7 @@
 #include "worker/attempt_store/attempt_store.h"
 #include "worker/broker_link.h"
 #include "worker/core/worker_core.h"
+#include "worker/fetcher.h"
 #include "worker/folder_watch.h"
 #include "worker/identity.h"
 #include "worker/local_sockets.h"
@@ -26,6 +27,7 @@
 #include "worker/project_watch.h"
 #include "worker/session_runner.h"
 #include "worker/tmux/tmux.h"
+#include "worker/uploader.h"
 #include "worker/workspace_keeper.h"
 
 namespace iw::worker {
@@ -94,6 +96,18 @@ class WorkerServer {
     void send(Request request);
     void keep(const SessionView& session);
 
+    // Files and sessions that travel (worker_travel.cc).
+    void write_final(const WriteFinal& action);
+    void fetched(const WriteFinal& action, const Result<std::vector<std::string>>& lines);
+    void follow(FollowPush push);
+    void told(const SessionView& view);
+    void told_end(const SessionView& view);
+    void warn_of(const SessionId& id, const std::string& text);
+    void relink();
+    Uploader::Handlers uploader_handlers();
+    Fetcher::Handlers fetcher_handlers();
+    WorkspaceKeeper::Parts keeper_parts();
+
     // Attempts on disk and their launchers.
     struct Watched {
         io::UniqueFd launcher;  // pidfd, once there is a process record
@@ -131,6 +145,9 @@ class WorkerServer {
     ProjectWatch project_watch_;
     SessionRunner runner_;
     WorkspaceKeeper keeper_;
+    Uploader uploader_;
+    Fetcher fetcher_;
+    std::map<SessionId, std::string> warned_;  // why files could not be brought, said once
     WorkerCore core_;
 
     std::map<AttemptRef, Watched> watched_;

@@ -324,7 +324,7 @@ void WorkspaceKeeper::listed(std::uint64_t ticket, Result<Reply> reply) {
 void WorkspaceKeeper::confirm(const SessionView& session) {
     if (!parts_.is_ours(session)) return;
     const auto found = followed_.find(session.id);
-    if (found == followed_.end() || !found->second.attempt) return keep(session);
+    if (found == followed_.end() || !found->second.attempt) return parts_.on_listed(session);
     Followed& followed = found->second;
     if (followed.confirmed) return;
     followed.known = workspace::shared_of(session);

@@ -35,6 +35,8 @@ class WorkspaceKeeper {
         std::function<WallTime()> now;  // on the broker's clock
         // False: nobody is connected. An answer that is lost with its connection never comes.
         std::function<bool(Request, OnAnswer)> ask;
+        // What the broker knows of a session that does not run here, when it was asked.
+        std::function<void(const SessionView&)> on_listed;
         // Whether a session's workspace is to be kept by this worker.
         std::function<bool(const SessionView&)> is_ours;
     };

@@ -23,8 +23,7 @@ static_assert(kOutcomesPerPush * (limits::kMetadataMax + 32 * 1024) < limits::kM
 const Worker* BrokerCore::State::owner_of(const Origin& root) const {
     const Worker* owner = nullptr;
     for (const auto& [name, worker] : durable_.workers()) {
-        if (worker.registration.root != root.root || worker.registration.host != root.host)
-            continue;
+        if (!is_at(worker.registration, root)) continue;
         if (owner == nullptr || (is_waited_for(worker) && !is_waited_for(*owner))) owner = &worker;
     }
     return owner;

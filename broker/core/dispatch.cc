@@ -70,11 +70,18 @@ bool BrokerCore::State::is_sated(const Presence& presence) const {
     return sent != assignments_.end() && sent->second >= kAssignmentsPerStep;
 }
 
-// The least loaded in proportion to its slots; of equal ones the first by name.
+// The owner, since from there no files need to travel. Else the least loaded in proportion to its
+// slots; of equal ones the first by name.
 const Worker* BrokerCore::State::pick(const ReadyQueue::Class& placement_class) const {
+    const Origin& origin = placement_class.placement->placement.origin;
     const Worker* best = nullptr;
     for (const Worker* worker : placement_class.eligible) {
-        if (!could_take(*worker) || is_sated(presence_.at(worker->registration.name))) continue;
+        if (!could_take(*worker)) continue;
+        const bool is_full = is_sated(presence_.at(worker->registration.name));
+        // The next step, which comes at once, gives it more.
+        if (!origin.empty() && is_at(worker->registration, origin))
+            return is_full ? nullptr : worker;
+        if (is_full) continue;
         if (best == nullptr ||
             used(*worker) * best->registration.slots < used(*best) * worker->registration.slots) {
             best = worker;

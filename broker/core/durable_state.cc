@@ -1,5 +1,6 @@
 #include "broker/core/durable_state.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/base/check.h"
@@ -18,13 +19,14 @@ Particulars particulars_of(const Submission& submission) {
     particulars.tags = submission.tags;
     particulars.metadata = submission.metadata;
     particulars.disk_limit = submission.disk_limit.value_or(kNoDiskLimit);
+    particulars.estimate = submission.estimate;
     return particulars;
 }
 
 bool has_particulars(const Submission& submission) {
     return !submission.parent.empty() || !submission.retry_of.empty() || !submission.tags.empty() ||
            !submission.metadata.empty() || submission.retry || !submission.after.empty() ||
-           submission.keep_children || submission.disk_limit;
+           submission.keep_children || submission.disk_limit || submission.estimate;
 }
 
 }  // namespace
@@ -95,6 +97,10 @@ void DurableState::restore(const LiveSession& live) {
     session.platform_faults = static_cast<std::uint8_t>(live.platform_faults);
     session.attempts_used = static_cast<std::uint8_t>(live.attempts_used);
     if (live.parent_fence) session.particulars_made().parent_fence = live.parent_fence;
+    const std::vector<SessionId>& above = session.particular().ancestors;
+    const bool is_whole = std::all_of(
+        above.begin(), above.end(), [this](const SessionId& id) { return sessions_.contains(id); });
+    if (!is_whole) late_.push_back(&session);
     link(session);
     if (live.inside_links) session.particulars_made().inside_links = *live.inside_links;
     if (live.not_before) session.particulars_made().not_before = live.not_before;
@@ -159,7 +165,10 @@ Session& DurableState::create(const SessionId& id, const Submission& submission,
 // Of a session that comes from the database, it tells; what is above a parent that is gone cannot
 // be found here.
 void DurableState::link(Session& session) {
-    if (session.particular().ancestors.empty()) return;
+    if (session.particular().ancestors.empty()) {
+        if (session.particulars) session.particulars->inside_links = 0;
+        return;
+    }
     Particulars& particulars = session.particulars_made();
     const std::size_t last = particulars.ancestors.size() - 1;
     const Session* parent = this->session(particulars.ancestors[last]);
@@ -169,6 +178,16 @@ void DurableState::link(Session& session) {
     if (particulars.parent_fence) particulars.inside_links |= own;
 }
 
+void DurableState::link_late() {
+    for (Session* session : std::exchange(late_, {})) {
+        for (const SessionId& ancestor : session->particular().ancestors) {
+            const bool is_missing =
+                sessions_.contains(ancestor) && !descendants_.contains(ancestor, *session);
+            if (is_missing) descendants_.add(ancestor, *session);
+        }
+    }
+}
+
 // ---- Records
 // --------------------------------------------------------------------------------------------
 
@@ -176,6 +195,7 @@ void DurableState::link(Session& session) {
 // journal is not this state's, or that the core has a fault. Neither may go on.
 void DurableState::apply(const Record& record) {
     IW_CHECK(record.seq == head_ + 1);
+    link_late();
     std::visit([&](const auto& body) { on(record, body); }, record.body);
     head_ = record.seq;
 }
@@ -273,7 +293,8 @@ void DurableState::on(const Record& record, const SessionEnded& ended) {
                          .result_sha256 = ended.result_sha256,
                          .result_inline = ended.result_inline,
                          .result = {},
-                         .evidence = {}};
+                         .evidence = {},
+                         .deliverables = ended.deliverables};
     progress.ended = std::move(kept);
     begin_closing(*session);
 }
@@ -370,6 +391,57 @@ void DurableState::on(const Record& record, const AttemptAdopted& adopted) {
     progress.state_id = workers_[adopted.worker].registration.state_id;
     progress.started_at.reset();
     hold(session);
+}
+
+void DurableState::on(const Record& record, const SessionEdited& edited) {
+    // What is final is a row of the database and nothing else.
+    if (session(edited.id) == nullptr) return;
+    Session& session = advance(edited.id, record.body);
+    if (edited.tags) session.particulars_made().tags = *edited.tags;
+    if (edited.metadata) session.particulars_made().metadata = *edited.metadata;
+    if (edited.parent) move_family(session, edited);
+}
+
+void DurableState::move_family(Session& session, const SessionEdited& edited) {
+    std::vector<Session*> moved;
+    for (const SessionId& id : edited.below) {
+        moved.push_back(this->session(id));
+        IW_CHECK(moved.back() != nullptr);
+    }
+    leave_family(session);
+    for (Session* each : moved)
+        leave_family(*each);
+    Particulars& own = session.particulars_made();
+    const std::size_t depth = own.ancestors.size();
+    own.parent = *edited.parent;
+    own.parent_fence.reset();
+    own.ancestors = edited.ancestors;
+    link(session);
+    join_family(session);
+    for (Session* each : moved) {
+        Particulars& particulars = each->particulars_made();
+        std::vector<SessionId> above = edited.ancestors;
+        above.insert(above.end(),
+                     particulars.ancestors.begin() + static_cast<std::ptrdiff_t>(depth),
+                     particulars.ancestors.end());
+        particulars.ancestors = std::move(above);
+        // What is between the session and this one stays as it came to be.
+        const auto kept = particulars.inside_links >> depth << edited.ancestors.size();
+        particulars.inside_links = static_cast<std::uint16_t>(own.inside_links | kept);
+        join_family(*each);
+    }
+}
+
+void DurableState::leave_family(Session& session) {
+    descendants_.leave(session);
+    if (session.is_held()) workers_.at(session.progressed().worker).lending.remove(session);
+}
+
+void DurableState::join_family(Session& session) {
+    for (const SessionId& ancestor : session.particular().ancestors) {
+        if (sessions_.contains(ancestor)) descendants_.add(ancestor, session);
+    }
+    if (session.is_held()) workers_.at(session.progressed().worker).lending.add(session);
 }
 
 // ---- What follows from them

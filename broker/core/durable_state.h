@@ -83,7 +83,10 @@ class DurableState {
             each(session);
     }
     // Recovery is over: ids of seconds that have been used are used up.
-    void finish_recovery() { ids_.skip_past(ids_.second()); }
+    void finish_recovery() {
+        link_late();
+        ids_.skip_past(ids_.second());
+    }
     // Others have ids of this second that no record here tells of: new ones are of later ones.
     void skip_ids(WallTime second) { ids_.skip_past(second); }
     // Aborts on a broken assumption.
@@ -105,11 +108,19 @@ class DurableState {
     void on(const Record& record, const EpochBegun& begun);
     void on(const Record& record, const RestoreReleased& released);
     void on(const Record& record, const AttemptAdopted& adopted);
+    void on(const Record& record, const SessionEdited& edited);
 
     Session& create(const SessionId& id, const Submission& submission,
                     const std::vector<SessionId>& ancestors);
     // What the session and its parent know of how it came to be below its ancestors.
     void link(Session& session);
+    // The session and those below it, under another parent.
+    void move_family(Session& session, const SessionEdited& edited);
+    // Out of its ancestors' descendants and of what its worker lends, and in again.
+    void leave_family(Session& session);
+    void join_family(Session& session);
+    // An edited parent may be younger than its child, and so be restored behind it.
+    void link_late();
     // The session the record is about, one revision on and in its next phase.
     Session& advance(const SessionId& id, const RecordBody& body);
     void enter(Session& session, Phase phase);
@@ -135,6 +146,8 @@ class DurableState {
     KeyIndex keys_;
     IdMaker ids_;
     std::array<std::size_t, kPhases> counts_{};
+    // While sessions are restored: those of which not all ancestors were there before them.
+    std::vector<Session*> late_;
 };
 
 // Whether the attempt was given to the worker's name under another state directory: its process of

@@ -83,6 +83,7 @@ void take_result(EndedReport& report, SessionEnded& ended) {
     ended.result_sha256 = std::move(report.result_sha256);
     ended.result_inline = report.result_inline;
     ended.result = std::move(report.result);
+    ended.deliverables = std::move(report.deliverables);
 }
 
 }  // namespace

@@ -60,6 +60,12 @@ struct ExtendEvent {
     std::optional<Duration> timeout;
     std::optional<Duration> add;
 };
+struct EditEvent {
+    Caller caller;
+    EditRequest request;  // its id is full
+    // Of a session that is not live: as the database has it, once that knows that it is final.
+    std::optional<SessionView> kept{};
+};
 struct HoldEvent {
     Caller caller;
     HoldRequest request;
@@ -117,6 +123,6 @@ struct TickEvent {
 
 using CoreEvent = std::variant<SubmitEvent, KillEvent, HelloEvent, HeartbeatEvent, ReportEvent,
                                GoodbyeEvent, PeerGoneEvent, TickEvent, ExtendEvent, HoldEvent,
-                               ConfirmDeadEvent, BeginEpochEvent, ReleaseEvent>;
+                               ConfirmDeadEvent, BeginEpochEvent, ReleaseEvent, EditEvent>;
 
 }  // namespace iw::broker

@@ -33,12 +33,6 @@ Result<Duration> wanted_timeout(const ExtendEvent& event, Duration present) {
     return wanted;
 }
 
-bool is_at_or_below(const Session& session, const SessionId& top) {
-    if (*session.id == top) return true;
-    const std::vector<SessionId>& above = session.particular().ancestors;
-    return std::find(above.begin(), above.end(), top) != above.end();
-}
-
 }  // namespace
 
 void BrokerCore::State::on(ExtendEvent event) {

@@ -14,6 +14,10 @@ void Descendants::add(const SessionId& ancestor, Session& session) {
 
 void Descendants::remove(const Session& session) {
     groups_.erase(*session.id);
+    leave(session);
+}
+
+void Descendants::leave(const Session& session) {
     for (const SessionId& ancestor : session.particular().ancestors) {
         // One that has left memory before took its group along.
         const auto group = groups_.find(ancestor);
@@ -21,6 +25,10 @@ void Descendants::remove(const Session& session) {
         group->second.erase(session.ordinal);
         if (group->second.empty()) groups_.erase(group);
     }
+}
+
+bool Descendants::contains(const SessionId& ancestor, const Session& session) const {
+    return below(ancestor).contains(session.ordinal);
 }
 
 const Descendants::Group& Descendants::below(const SessionId& id) const {

@@ -21,6 +21,9 @@ class Descendants {
     void add(const SessionId& ancestor, Session& session);
     // The session leaves memory.
     void remove(const Session& session);
+    // It is below nobody any more; others stay below it.
+    void leave(const Session& session);
+    bool contains(const SessionId& ancestor, const Session& session) const;
     // Empty where there are none.
     const Group& below(const SessionId& id) const;
     // Live sessions that have live sessions below them.

@@ -154,6 +154,7 @@ void BrokerCore::State::on(HelloEvent event) {
     if (!presence.is_listing) lose_forgotten(worker, event.worker.inventory, is_new_start);
     send_missing(worker, presence, event.worker.inventory);
     push_outcomes(worker, presence);
+    tell_from_first(worker, presence);
     close_abandoned();
     ready_.touch(worker);
 }

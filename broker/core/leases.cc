@@ -43,6 +43,7 @@ void BrokerCore::State::on(TickEvent event) {
     check_leases();
     check_orphans();
     close_abandoned();
+    tell_owners();
 }
 
 void BrokerCore::State::check_leases() {
@@ -149,6 +150,7 @@ std::optional<Timestamp> BrokerCore::State::next_deadline() const {
                                (!returned_.empty() && !durable_.restored());
     if (is_unfinished || (ready_.is_any_touched() && !durable_.restored())) at(time_.steady);
     at(due_.earliest());
+    at(telling_due());
     if (may_give_up()) at(expiry_.earliest());
     for (const auto& [key, end] : hold_ends_)
         at(end);

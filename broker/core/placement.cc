@@ -32,11 +32,17 @@ void PlacementTable::leave(PlacementClass* placement) {
     classes_.erase(found);
 }
 
+bool is_at(const WorkerRegistered& worker, const Origin& origin) {
+    return worker.root == origin.root && worker.host == origin.host;
+}
+
 namespace {
 
 bool offers(const WorkerRegistered& worker, const Placement& placement) {
-    // The project's own agents are files in its root, which every worker of the project has.
-    if (placement.agent_in_project && !placement.project.empty() &&
+    // The project's own agents are files in its root, which the submitter has seen there. Other
+    // roots of the project may be older.
+    const bool is_seen = placement.origin.empty() || is_at(worker, placement.origin);
+    if (placement.agent_in_project && is_seen && !placement.project.empty() &&
         worker.project == placement.project) {
         return true;
     }
@@ -49,10 +55,9 @@ bool offers(const WorkerRegistered& worker, const Placement& placement) {
 bool can_run(const WorkerRegistered& worker, const Placement& placement) {
     if (!offers(worker, placement)) return false;
     if (!placement.project.empty() && placement.project != worker.project) return false;
-    // Files do not travel yet: a session whose workspace stands somewhere runs there and nowhere
-    // else.
-    const Origin& origin = placement.origin;
-    if (!origin.empty() && (origin.host != worker.host || origin.root != worker.root)) return false;
+    // Without a project nothing says that another root would do.
+    const bool is_bound = placement.project.empty() && !placement.origin.empty();
+    if (is_bound && !is_at(worker, placement.origin)) return false;
     const std::string& host = placement.host;
     if (!host.empty() && host != worker.host && host != worker.name.str()) return false;
     return std::all_of(placement.require.begin(), placement.require.end(), [&](const auto& label) {
@@ -64,7 +69,7 @@ bool can_run(const WorkerRegistered& worker, const Placement& placement) {
 std::string wanted(const Placement& placement) {
     std::string text = "offers " + placement.agent.str();
     if (!placement.project.empty()) text += " for project " + placement.project;
-    if (!placement.origin.empty())
+    if (placement.project.empty() && !placement.origin.empty())
         text += " at " + placement.origin.host + ":" + placement.origin.root;
     if (!placement.host.empty()) text += " on " + placement.host;
     for (const auto& [label, value] : placement.require)

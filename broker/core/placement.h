@@ -47,6 +47,8 @@ class PlacementTable {
     std::uint32_t next_number_ = 1;
 };
 
+// Whether it is the worker of that root: of a session from there, the owner.
+bool is_at(const WorkerRegistered& worker, const Origin& origin);
 // Whether the worker could ever run the class, its room and its presence apart.
 bool can_run(const WorkerRegistered& worker, const Placement& placement);
 // "offers grafana-agent for project shop at build-1:/srv/shop": what a session of this class waits

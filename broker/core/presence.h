@@ -39,6 +39,11 @@ struct Presence {
     std::set<std::uint64_t> listed;
     // By ordinal, how far it had come then with what it holds: asked for until it is known here.
     std::map<std::uint64_t, AttemptPhase> owed;
+    // As the owner of a root: since its hello it has been told how the sessions from there stand up
+    // to this one; nothing: all of them. Changes have been lost meanwhile: once more from the
+    // first.
+    std::optional<SessionId> told_up_to;
+    bool tell_again = false;
     // Since it was heard another start has asked for the name, and waits for it.
     bool is_awaited = false;
     // An admin's word that it is gone for good, with the evidence; until it is heard. Empty: nobody

@@ -23,6 +23,7 @@ std::uint8_t kind(const RecordBody& body) {
                           [](const EpochBegun&) -> std::uint8_t { return 13; },
                           [](const RestoreReleased&) -> std::uint8_t { return 14; },
                           [](const AttemptAdopted&) -> std::uint8_t { return 15; },
+                          [](const SessionEdited&) -> std::uint8_t { return 16; },
                       },
                       body);
 }
@@ -44,6 +45,7 @@ std::string_view name(const RecordBody& body) {
                           [](const EpochBegun&) { return "epoch_begun"; },
                           [](const RestoreReleased&) { return "restore_released"; },
                           [](const AttemptAdopted&) { return "attempt_adopted"; },
+                          [](const SessionEdited&) { return "session_edited"; },
                       },
                       body);
 }
@@ -118,6 +120,7 @@ std::optional<StatusChange> status_after(const RecordBody& body,
             [](const AttemptAdopted&) -> Change {
                 return StatusChange{SessionStatus::created, Detail::assigned};
             },
+            [](const SessionEdited&) -> Change { return std::nullopt; },
         },
         body);
 }

@@ -86,6 +86,7 @@ struct SessionEnded {
     bool result_inline = false;
     std::string result;
     std::string evidence;
+    std::optional<Delivered> deliverables;
 };
 
 // The owner of the workspace has written its last files there (or is not waited for): now it is
@@ -178,10 +179,22 @@ struct AttemptAdopted {
     std::string host;
 };
 
-using RecordBody =
-    std::variant<SessionCreated, AttemptAssigned, AttemptStarted, AttemptReturned, SessionEnded,
-                 SessionClosed, KillWished, ReportSuperseded, WorkerRegistered, WorkerNoted,
-                 TimeoutChanged, HoldChanged, EpochBegun, RestoreReleased, AttemptAdopted>;
+// What scripts have edited in a session's state.json, as far as it was taken. Of a final session
+// only the database knows.
+struct SessionEdited {
+    SessionId id;
+    Principal principal;
+    std::optional<SessionId> parent;   // empty: none any more
+    std::vector<SessionId> ancestors;  // with `parent`: from the root down to it
+    std::vector<SessionId> below;      // likewise: the live sessions below, which move along
+    std::optional<std::vector<std::string>> tags;
+    std::optional<std::string> metadata;  // empty: none any more
+};
+
+using RecordBody = std::variant<SessionCreated, AttemptAssigned, AttemptStarted, AttemptReturned,
+                                SessionEnded, SessionClosed, KillWished, ReportSuperseded,
+                                WorkerRegistered, WorkerNoted, TimeoutChanged, HoldChanged,
+                                EpochBegun, RestoreReleased, AttemptAdopted, SessionEdited>;
 
 struct Record {
     Seq seq = 0;
@@ -219,7 +232,7 @@ std::optional<StatusChange> status_after(const RecordBody& body,
 struct LiveSession {
     SessionId id;
     Principal principal;
-    Submission submission;  // prompt empty
+    Submission submission;  // prompt and result schema empty
     WallTime created_at;
     std::optional<WallTime> not_before;
     std::optional<WallTime> expires_at;

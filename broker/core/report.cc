@@ -194,24 +194,23 @@ void BrokerCore::State::handle_ended(const Worker& worker, const Session& sessio
     }
     if (session.phase == Phase::closing) give_outcome(worker, session, ack);
     // Now, or before, and this is a repeat.
-    if (session.phase == Phase::queued) give_return(worker, session, ack);
+    if (session.phase == Phase::queued) give_return(session, ack);
 }
 
-// To the owner of the workspace, in the acknowledgement: it saves the way there and back of a push.
+// In the acknowledgement: it saves the owner the way there and back of a push. A runner that is not
+// the owner shows it in the files that it still has.
 void BrokerCore::State::give_outcome(const Worker& worker, const Session& session, ReportAck& ack) {
     IW_CHECK(session.phase == Phase::closing);
-    if (session.progressed().owner != worker.root()) return;
     if (!fits_ack(session)) return;
-    Presence& presence = presence_.at(worker.registration.name);
-    presence.sent[session.ordinal] = presence.beat;
+    if (session.progressed().owner == worker.root()) {
+        Presence& presence = presence_.at(worker.registration.name);
+        presence.sent[session.ordinal] = presence.beat;
+    }
     ack.outcome = outcome_of(session);
 }
 
-void BrokerCore::State::give_return(const Worker& worker, const Session& session, ReportAck& ack) {
+void BrokerCore::State::give_return(const Session& session, ReportAck& ack) {
     IW_CHECK(session.phase == Phase::queued);
-    // Where the session has no origin, its workspace is where the attempt was.
-    const Origin& origin = session.placement->placement.origin;
-    if (!origin.empty() && origin != worker.root()) return;
     ack.outcome = Outcome{.session = view_of(session)};
     // No push follows a return: without the view its workspace would go on showing RUNNING. The
     // workspace has the metadata already.
@@ -232,13 +231,15 @@ void BrokerCore::State::handle_closed(const Worker& worker, const Session& sessi
     if (!is_fence || (session.phase != Phase::closing && session.fence.attempt > 0)) {
         return supersede(worker, session, report, "closed although it has not ended", ack);
     }
-    if (session.phase != Phase::closing || session.progressed().owner != worker.root()) {
-        ack.error = make_error(
-            ErrorCode::conflict,
-            "session " + session.id->str() +
-                (session.phase == Phase::closing ? " has its files elsewhere" : " has not ended"));
+    if (session.phase != Phase::closing) {
+        ack.error =
+            make_error(ErrorCode::conflict, "session " + session.id->str() + " has not ended");
         return;
     }
+    // The runner is done with its own copy; the files are where they are read when the owner says
+    // so.
+    const bool is_owner = session.progressed().owner == worker.root();
+    if (!is_owner && !IW_PLANT(runner_closes)) return;
     close(*session.id, worker.registration.name.str());
 }
 

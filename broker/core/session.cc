@@ -29,7 +29,8 @@ constexpr std::array kTable = {
     Row{8, {Phase::queued, Phase::assigned, Phase::running, Phase::closing}},  // report_superseded
     Row{11, {Phase::queued, Phase::assigned, Phase::running, kIllegal}},       // timeout_changed
     // A restored state may be behind in any phase but one whose outcome is decided.
-    Row{15, {Phase::assigned, Phase::assigned, Phase::assigned, kIllegal}},  // attempt_adopted
+    Row{15, {Phase::assigned, Phase::assigned, Phase::assigned, kIllegal}},     // attempt_adopted
+    Row{16, {Phase::queued, Phase::assigned, Phase::running, Phase::closing}},  // session_edited
 };
 
 }  // namespace
@@ -75,6 +76,12 @@ void Session::set_expire_at(Timestamp expire_at) {
 std::uint32_t Session::attempts_max() const {
     const std::optional<RetryPolicy>& policy = particular().retry;
     return policy ? policy->attempts_max : 1;
+}
+
+bool is_at_or_below(const Session& session, const SessionId& top) {
+    if (*session.id == top) return true;
+    const std::vector<SessionId>& above = session.particular().ancestors;
+    return std::find(above.begin(), above.end(), top) != above.end();
 }
 
 StatusChange shown(const Session& session) {

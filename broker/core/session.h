@@ -62,6 +62,7 @@ struct Particulars {
     std::vector<std::string> tags;
     std::string metadata;
     std::uint64_t disk_limit = kNoDiskLimit;
+    std::optional<Duration> estimate;
     Deadlines deadlines;
 };
 
@@ -133,6 +134,8 @@ struct Session {
 
 static_assert(sizeof(Session) <= 88, "a million of these wait in a full queue");
 
+// Whether it is the session with that id, or below it.
+bool is_at_or_below(const Session& session, const SessionId& top);
 // What records alone say that the session shows.
 StatusChange shown(const Session& session);
 // "CREATED/queued".

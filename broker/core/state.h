@@ -1,8 +1,8 @@
 #pragma once
 
 // The inside of BrokerCore: durable state, what is known besides, and the handlers of events. One
-// file each: submit, kill, hello, heartbeat, report, leases (time), ending, closing, dispatch,
-// view, invariants.
+// file each: submit, kill, editing, hello, heartbeat, report, leases (time), ending, closing,
+// following, dispatch, view, invariants.
 
 #include <deque>
 #include <map>
@@ -67,6 +67,7 @@ class BrokerCore::State {
     void on(ConfirmDeadEvent event);
     void on(BeginEpochEvent event);
     void on(ReleaseEvent event);
+    void on(EditEvent event);
 
     // ---- What a step does: records, answers, messages, notes
     // Decides a fact: numbers it, applies it, keeps the schedule in step with it, notes the change.
@@ -223,10 +224,10 @@ class BrokerCore::State {
     // moved into the record.
     void supersede(const Worker& worker, const Session& session, Report& report, std::string what,
                    ReportAck& ack);
-    // Puts the outcome into the acknowledgement when the reporter owns the workspace.
+    // Puts the outcome into the acknowledgement.
     void give_outcome(const Worker& worker, const Session& session, ReportAck& ack);
     // The same for a session that goes on: its view, which shows that another attempt follows.
-    void give_return(const Worker& worker, const Session& session, ReportAck& ack);
+    void give_return(const Session& session, ReportAck& ack);
     // Whether an acknowledgement still holds the session's view besides its other ones.
     bool fits_ack(const Session& session);
 
@@ -288,6 +289,32 @@ class BrokerCore::State {
     void kill_root(const Cascade& cascade);
     // begin_closing for many.
     void deliver(const std::vector<SessionId>& ended);
+
+    // ---- Edits
+    void edit_final(EditEvent event);
+    // Why the session may not have this parent; empty: none.
+    std::optional<Error> parent_refusal(const Session& session, const SessionId& parent) const;
+    // Why those that would move along keep the session where it is.
+    std::optional<Error> family_refusal(const Session& session, const Session& parent) const;
+    // Records another parent, and puts everybody whose family that changes in its place again.
+    void move_family(const Session& session, SessionEdited edited);
+
+    // ---- Following
+    // The session shows something else than before.
+    void note_change(const Session& session);
+    // Of a worker that has just said hello.
+    void tell_from_first(const Worker& owner, Presence& presence);
+    // From its first session on, or once more behind the present round.
+    static void begin_telling(Presence& presence);
+    // Tells owners what of their sessions runs elsewhere, or waits: some, and not too often.
+    void tell_owners();
+    using Follows = std::map<WorkerName, FollowPush>;
+    void tell(const Session& session, Follows& follows);
+    void send(Follows follows);
+    void tell_all(const Worker& owner, Presence& presence, Follows& follows);
+    // Who has to be told of the session; null: nobody.
+    const Worker* owner_to_tell(const Session& session) const;
+    std::optional<Timestamp> telling_due() const;
 
     // ---- Holds
     std::optional<Error> unknown_worker(const std::string& worker) const;
@@ -403,6 +430,8 @@ class BrokerCore::State {
     std::vector<SessionId> returned_;  // attempts are over, what they left is not looked at yet
     std::deque<Cascade> cascades_;
     std::size_t killed_in_turn_ = 0;
+    std::set<SessionId> changed_;  // of which an owner is perhaps to be told
+    Timestamp tell_at_{};          // not before
     std::map<DurableState::HoldKey, Timestamp> hold_ends_;
     IdMaker store_ids_;  // what the store knew of ids when it was restored
     SessionTimers due_;

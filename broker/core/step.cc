@@ -44,6 +44,7 @@ std::string why_of(const RecordBody& body) {
                 return "attempt " + std::to_string(adopted.fence.attempt) + " found at " +
                        adopted.worker.str();
             },
+            [](const SessionEdited& edited) { return "edited by " + edited.principal; },
         },
         body);
 }
@@ -83,6 +84,7 @@ void BrokerCore::State::emit(RecordBody body) {
     if (std::holds_alternative<AttemptReturned>(record.body)) returned_.push_back(*after->id);
     if (holder == nullptr && after->is_held()) ready_.touch_family(*after);
     refresh_schedule(*after);
+    note_change(*after);
     note_session(record.body, from, after);
 }
 

@@ -50,6 +50,7 @@ SessionView BrokerCore::State::view_of(const Session& session) const {
     view.after = particulars.after;
     view.tags = particulars.tags;
     view.metadata = particulars.metadata;
+    view.estimate = particulars.estimate;
     view.revision = session.revision;
     const StatusChange state = shown_of(session);
     view.status = state.status;
@@ -180,6 +181,7 @@ void BrokerCore::State::apply_outcome(const SessionEnded& ended, SessionView& vi
     view.result_status = ended.result_status;
     view.result_size = ended.result_size;
     view.result_sha256 = ended.result_sha256;
+    view.deliverables = ended.deliverables;
 }
 
 Outcome BrokerCore::State::outcome_of(const Session& session) const {

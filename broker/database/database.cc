@@ -54,7 +54,7 @@ class SqliteDatabase final : public Database {
     Result<std::vector<SessionId>> match(std::string_view prefix, std::size_t max) override;
     Result<ListReply> list(const ListRequest& request) override;
     Result<EventsReply> events(const EventsRequest& request) override;
-    Result<std::optional<std::string>> prompt(const SessionId& id) override;
+    Result<std::optional<KeptPrompt>> prompt(const SessionId& id) override;
     Result<std::optional<ResultReply>> result(const SessionId& id) override;
     Result<std::optional<Submission>> submission(const SessionId& id) override;
     Result<std::optional<KnownKey>> key(const Principal& principal,
@@ -81,8 +81,8 @@ class SqliteDatabase final : public Database {
     Status load_workers(LiveState& state);
     Status load_holds(LiveState& state);
     Result<std::optional<SessionRow>> find_row(const SessionId& id);
-    // The text or bytes beside a session, in a table of their own.
-    Result<std::optional<std::string>> find_text(Statement& find, const SessionId& id);
+    Result<std::optional<std::string>> find_result(const SessionId& id);
+    Error is_changed(const SessionId& id) const;
     // The whole of one call in one transaction.
     Status in_transaction(const std::function<Status()>& work);
     Result<std::int64_t> count_final();
@@ -118,7 +118,8 @@ Status SqliteDatabase::prepare() {
         {&write_meta_, "UPDATE meta SET applied = ?, id_second = ?, events_after = ?"},
         {&find_session_, find + "WHERE s.id = ?"},
         {&find_prompt_,
-         "SELECT p.prompt, p.digest FROM sessions s JOIN prompts p ON p.session = s.number WHERE "
+         "SELECT p.prompt, p.result_schema, p.digest FROM sessions s JOIN prompts p ON p.session = "
+         "s.number WHERE "
          "s.id = ?"},
         {&find_result_,
          "SELECT r.result, r.digest FROM sessions s JOIN results r ON r.session = s.number WHERE "
@@ -410,16 +411,21 @@ Result<std::optional<SessionRow>> SqliteDatabase::find_row(const SessionId& id) 
     return std::optional(read_session(find_session_, 0));
 }
 
-Result<std::optional<std::string>> SqliteDatabase::find_text(Statement& find, const SessionId& id) {
-    const sqlite::ResetLater reset_later(find);
-    find.bind_all(id);
-    const Result<bool> row = find.step();
+Result<std::optional<std::string>> SqliteDatabase::find_result(const SessionId& id) {
+    const sqlite::ResetLater reset_later(find_result_);
+    find_result_.bind_all(id);
+    const Result<bool> row = find_result_.step();
     if (!row) return row.error();
     if (!*row) return std::optional<std::string>();
-    std::string text(find.text(0));
-    // SQLite checks how pages hang together, not what is in them; and an agent would act upon this.
+    std::string bytes(find_result_.text(0));
     // None: written before there were digests.
-    if (find.is_null(1) || content_digest(text) == find.number(1)) return std::optional(text);
+    const bool is_good = find_result_.is_null(1) || content_digest(bytes) == find_result_.number(1);
+    if (!is_good) return is_changed(id);
+    return std::optional(std::move(bytes));
+}
+
+// SQLite checks how pages hang together, not what is in them; and somebody would act upon this.
+Error SqliteDatabase::is_changed(const SessionId& id) const {
     return make_error(ErrorCode::config,
                       "database " + connection_->path() + " is damaged: what it holds of session " +
                           id.str() +
@@ -475,8 +481,17 @@ Result<EventsReply> SqliteDatabase::events(const EventsRequest& request) {
         {.epoch = meta_.epoch, .applied = meta_.applied, .dropped_to = meta_.events_after});
 }
 
-Result<std::optional<std::string>> SqliteDatabase::prompt(const SessionId& id) {
-    return find_text(find_prompt_, id);
+Result<std::optional<KeptPrompt>> SqliteDatabase::prompt(const SessionId& id) {
+    const sqlite::ResetLater reset_later(find_prompt_);
+    find_prompt_.bind_all(id);
+    const Result<bool> row = find_prompt_.step();
+    if (!row) return row.error();
+    if (!*row) return std::optional<KeptPrompt>();
+    KeptPrompt kept;
+    std::optional<std::int64_t> digest;
+    sqlite::RowReader(find_prompt_, 0).take_all(kept.prompt, kept.result_schema, digest);
+    if (digest && content_digest(kept.prompt, kept.result_schema) != *digest) return is_changed(id);
+    return std::optional(std::move(kept));
 }
 
 Result<std::optional<ResultReply>> SqliteDatabase::result(const SessionId& id) {
@@ -485,7 +500,7 @@ Result<std::optional<ResultReply>> SqliteDatabase::result(const SessionId& id) {
     if (!*row) return std::optional<ResultReply>();
     ResultReply reply;
     reply.session = make_view(**row);
-    Result<std::optional<std::string>> bytes = find_text(find_result_, id);
+    Result<std::optional<std::string>> bytes = find_result(id);
     if (!bytes) return bytes.error();
     // Not before the session is final: an outcome on its way is nobody's to see.
     reply.held = bytes->has_value() && is_final((*row)->status);
@@ -497,10 +512,12 @@ Result<std::optional<Submission>> SqliteDatabase::submission(const SessionId& id
     Result<std::optional<SessionRow>> row = find_row(id);
     if (!row) return row.error();
     if (!*row) return std::optional<Submission>();
-    Result<std::optional<std::string>> prompt = find_text(find_prompt_, id);
-    if (!prompt) return prompt.error();
+    Result<std::optional<KeptPrompt>> found = prompt(id);
+    if (!found) return found.error();
     Submission submission = std::move((*row)->session.submission);
-    submission.prompt = std::move(*prompt).value_or("");
+    KeptPrompt kept = std::move(*found).value_or(KeptPrompt{});
+    submission.prompt = std::move(kept.prompt);
+    submission.result_schema = std::move(kept.result_schema);
     return std::optional(std::move(submission));
 }
 

@@ -27,6 +27,14 @@ struct DatabaseOptions {
     std::int64_t sessions_max = 1'000'000;  // final ones that are kept for so long, at most
 };
 
+// What of a submission is kept apart, since nobody needs it before an attempt is handed out.
+struct KeptPrompt {
+    std::string prompt;
+    std::string result_schema;
+
+    bool operator==(const KeptPrompt&) const = default;
+};
+
 class Database {
   public:
     // Opens or makes it. config: newer or foreign file (exit 65); conflict: somebody else has it
@@ -71,7 +79,7 @@ class Database {
     // `wait` is not looked at. What is looked at for one page is bounded, so it may be short, even
     // empty, while its `next` is below `head`.
     virtual Result<EventsReply> events(const EventsRequest& request) = 0;
-    virtual Result<std::optional<std::string>> prompt(const SessionId& id) = 0;
+    virtual Result<std::optional<KeptPrompt>> prompt(const SessionId& id) = 0;
     virtual Result<std::optional<ResultReply>> result(const SessionId& id) = 0;
     // The submission of a kept session with its prompt and key: what `retry` submits again.
     virtual Result<std::optional<Submission>> submission(const SessionId& id) = 0;

@@ -1,5 +1,6 @@
 #include "broker/database/projection.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -30,6 +31,10 @@ struct Projection::Statements {
     Statement add_superseded;
     Statement set_timeout;
     Statement adopt_attempt;
+    Statement edit;
+    Statement set_parent;
+    Statement find_ancestors;
+    Statement set_ancestors;
     Statement find_worker;
     Statement register_worker;
     Statement take_over;
@@ -53,8 +58,8 @@ constexpr const char* kCreate =
     "project, origin_host, origin_root, agent_in_project, queue_anyway, priority, delay, expires, "
     "timeout, disk_limit, on_lost, parent, retry_of, wanted_host, require, tags, key, status, "
     "detail, metadata, retry, dependencies, keep_children, parent_generation, parent_attempt, "
-    "ancestors, is_plain) "
-    "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+    "ancestors, is_plain, estimate) "
+    "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 constexpr const char* kAssign =
     "UPDATE sessions SET revision = ?, status = ?, detail = ?, generation = ?, attempt = ?, "
     "assigned = 1, worker = ?, host = ?, started_at = NULL, worker_state_id = "
@@ -80,7 +85,8 @@ constexpr const char* kEnd =
     "outcome_detail = ?, ended_generation = ?, ended_attempt = ?, reason = ?, "
     "outcome_kill_reason = ?, exit_code = ?, ended_started_at = ?, completed_at = ?, "
     "ended_workspace = ?, result_status = ?, result_size = ?, result_sha256 = ?, "
-    "result_inline = ?, evidence = ?, attempts_used = attempts_used + ? WHERE number = ?";
+    "result_inline = ?, evidence = ?, attempts_used = attempts_used + ?, manifest = ?, "
+    "delivered_files = ?, delivered_bytes = ? WHERE number = ?";
 constexpr const char* kClose =
     "UPDATE sessions SET revision = ?, status = ?, detail = ?, closed_at = ?, closed_by = ? "
     "WHERE number = ?";
@@ -98,6 +104,12 @@ constexpr const char* kAdoptAttempt =
     "VALUES(?,?,?,?,?,?) ON CONFLICT DO UPDATE SET worker = excluded.worker, host = excluded.host, "
     "started_at = NULL, over_at = NULL, cause = NULL, platform_fault = NULL, exit_code = NULL, "
     "reason = '', evidence = ''";
+constexpr const char* kEdit =
+    "UPDATE sessions SET revision = ?, tags = coalesce(?, tags), "
+    "metadata = coalesce(?, metadata), is_plain = 0 WHERE number = ?";
+constexpr const char* kSetParent =
+    "UPDATE sessions SET parent = ?, ancestors = ?, parent_generation = NULL, "
+    "parent_attempt = NULL WHERE number = ?";
 constexpr const char* kLayHold =
     "INSERT OR REPLACE INTO holds(scope, name, principal, reason, since, until) "
     "VALUES(?,?,?,?,?,?)";
@@ -182,7 +194,8 @@ bool is_plain(const SessionCreated& created) {
     const bool has_family = created.parent_fence || !created.ancestors.empty() ||
                             !s.parent.empty() || !s.retry_of.empty() || s.keep_children;
     const bool has_wishes = s.retry || !s.after.empty() || !s.host.empty() || !s.require.empty();
-    return !has_times && !has_family && !has_wishes && s.tags.empty() && s.metadata.empty();
+    const bool has_words = !s.tags.empty() || !s.metadata.empty() || s.estimate;
+    return !has_times && !has_family && !has_wishes && !has_words;
 }
 
 std::string_view word_of(const HoldChanged& changed) {
@@ -220,7 +233,9 @@ class Step {
     Status on(const ReportSuperseded& superseded);
     Status on(const TimeoutChanged& changed);
     Status on(const AttemptAdopted& adopted);
+    Status on(const SessionEdited& edited);
 
+    Status move_family(const SessionEdited& edited);
     Status add_event();
     // Of the fleet, or of a project, agent or worker of that name.
     Status add_event_of(HoldScope scope, const std::string& name, std::string_view state,
@@ -236,6 +251,8 @@ class Step {
 Status Step::of_session(const SessionId& id) {
     Result<std::optional<Before>> found = find_session(sql_.find, id);
     if (!found) return found.error();
+    // An edited session may be past its retention by now.
+    if (!*found && std::holds_alternative<SessionEdited>(record_.body)) return Done{};
     if (!*found) {
         return make_error(ErrorCode::internal, "record " + std::to_string(record_.seq) + " (" +
                                                    std::string(name(record_.body)) +
@@ -260,6 +277,7 @@ Status Step::of_session(const SessionId& id) {
                                  [this](const ReportSuperseded& body) { return on(body); },
                                  [this](const TimeoutChanged& body) { return on(body); },
                                  [this](const AttemptAdopted& body) { return on(body); },
+                                 [this](const SessionEdited& body) { return on(body); },
                                  [](const auto&) -> Status { return Done{}; }},
                       record_.body);
 }
@@ -287,9 +305,10 @@ Status Step::on(const SessionCreated& created) {
         s.parent, s.retry_of, s.host, pack_map(s.require), pack_list(s.tags), s.key,
         change_.shown.status, change_.shown.detail, s.metadata, pack_retry(s.retry),
         pack_dependencies(s.after), s.keep_children, parent_generation, parent_attempt,
-        pack_ids(created.ancestors), is_plain(created));
+        pack_ids(created.ancestors), is_plain(created), s.estimate);
     if (!done) return done;
-    done = sql_.add_prompt.run(record_.seq, s.prompt, content_digest(s.prompt));
+    done = sql_.add_prompt.run(record_.seq, s.prompt, s.result_schema,
+                               content_digest(s.prompt, s.result_schema));
     if (!done) return done;
     if (!s.key.empty()) {
         const std::string_view hash(reinterpret_cast<const char*>(created.body_hash.data()),
@@ -341,12 +360,14 @@ Status Step::on(const AttemptReturned& returned) {
 }
 
 Status Step::on(const SessionEnded& ended) {
+    const Delivered delivered = ended.deliverables.value_or(Delivered{});
     Status done =
         sql_.end.run(change_.revision, change_.shown.status, change_.shown.detail, ended.status,
                      ended.detail, ended.fence.generation, ended.fence.attempt, ended.reason,
                      ended.kill_reason, ended.exit_code, ended.started_at, ended.completed_at,
                      ended.workspace, ended.result_status, ended.result_size, ended.result_sha256,
-                     ended.result_inline, ended.evidence, is_attempt_used(ended), before_.number);
+                     ended.result_inline, ended.evidence, is_attempt_used(ended),
+                     delivered.manifest, delivered.files, delivered.bytes, before_.number);
     if (!done) return done;
     if (ended.result_inline) {
         done = sql_.add_result.run(before_.number, sqlite::Blob{ended.result},
@@ -438,6 +459,46 @@ Status Step::take_attempt_on(const AttemptAdopted& adopted) {
     }
     return sql_.adopt_attempt.run(before_.number, fence.generation, fence.attempt, adopted.worker,
                                   adopted.host, record_.time);
+}
+
+Status Step::on(const SessionEdited& edited) {
+    std::optional<std::string> tags;
+    if (edited.tags) tags = pack_list(*edited.tags);
+    Status done = sql_.edit.run(change_.revision, tags, edited.metadata, before_.number);
+    if (!done) return done;
+    std::string parts = edited.parent ? " parent" : "";
+    if (edited.tags) parts += " tags";
+    if (edited.metadata) parts += " metadata";
+    done = sql_.audit.run(record_.seq, record_.time, edited.principal, "edit", edited.id,
+                          "edited:" + parts);
+    if (!done) return done;
+    if (edited.parent) done = move_family(edited);
+    // Of a final session nothing is news.
+    if (!done || is_final(before_.status)) return done;
+    change_.reason = "edited" + parts + ", " + by_whom(edited.principal, "", std::nullopt);
+    return add_event();
+}
+
+// Those below keep what is between them and the session.
+Status Step::move_family(const SessionEdited& edited) {
+    Status done = sql_.set_parent.run(*edited.parent, pack_ids(edited.ancestors), before_.number);
+    for (const SessionId& id : edited.below) {
+        if (!done) return done;
+        std::vector<SessionId> above;
+        {
+            const sqlite::ResetLater reset_later(sql_.find_ancestors);
+            sql_.find_ancestors.bind_all(id);
+            const Result<bool> row = sql_.find_ancestors.step();
+            if (!row) return row.error();
+            if (!*row) continue;
+            above = unpack_ids(sql_.find_ancestors.text(0));
+        }
+        const auto own = std::find(above.begin(), above.end(), edited.id);
+        std::vector<SessionId> moved = edited.ancestors;
+        moved.insert(moved.end(), own, above.end());
+        done = sql_.set_ancestors.run(pack_ids(moved), id);
+    }
+    return done;
 }
 
 Status Step::on(const HoldChanged& changed) {
@@ -539,7 +600,8 @@ Result<std::unique_ptr<Projection>> Projection::prepare(sqlite::Connection& conn
     const std::pair<Statement*, const char*> all[] = {
         {&s.find, kFind},
         {&s.create, kCreate},
-        {&s.add_prompt, "INSERT INTO prompts(session, prompt, digest) VALUES(?,?,?)"},
+        {&s.add_prompt,
+         "INSERT INTO prompts(session, prompt, result_schema, digest) VALUES(?,?,?,?)"},
         {&s.add_key, "INSERT INTO keys(principal, key, session, body_hash) VALUES(?,?,?,?)"},
         {&s.assign, kAssign},
         {&s.add_attempt, kAddAttempt},
@@ -555,6 +617,10 @@ Result<std::unique_ptr<Projection>> Projection::prepare(sqlite::Connection& conn
         {&s.add_superseded, kAddSuperseded},
         {&s.set_timeout, kSetTimeout},
         {&s.adopt_attempt, kAdoptAttempt},
+        {&s.edit, kEdit},
+        {&s.set_parent, kSetParent},
+        {&s.find_ancestors, "SELECT ancestors FROM sessions WHERE id = ?"},
+        {&s.set_ancestors, "UPDATE sessions SET ancestors = ? WHERE id = ?"},
         {&s.find_worker, "SELECT state, host FROM workers WHERE name = ?"},
         {&s.register_worker, kRegisterWorker},
         {&s.take_over, kTakeOver},

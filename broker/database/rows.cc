@@ -33,7 +33,7 @@ void read_submission(sqlite::RowReader& reader, Submission& submission) {
                     submission.priority, submission.delay, submission.expires, submission.timeout,
                     submission.disk_limit, submission.on_lost, submission.parent,
                     submission.retry_of, submission.host, require, tags, submission.key,
-                    submission.metadata);
+                    submission.metadata, submission.estimate);
     submission.require = unpack_map(require);
     submission.tags = unpack_list(tags);
 }
@@ -76,6 +76,9 @@ void read_outcome(sqlite::RowReader& reader, LiveSession& session) {
                     ended.kill_reason, ended.exit_code, ended.started_at, ended.completed_at,
                     ended.workspace, ended.result_status, ended.result_size, ended.result_sha256,
                     ended.result_inline, ended.evidence);
+    Delivered delivered;
+    reader.take_all(delivered.manifest, delivered.files, delivered.bytes);
+    if (!delivered.manifest.empty()) ended.deliverables = std::move(delivered);
 }
 
 void show_outcome(const SessionEnded& ended, SessionView& view) {
@@ -88,6 +91,7 @@ void show_outcome(const SessionEnded& ended, SessionView& view) {
     view.result_status = ended.result_status;
     view.result_size = ended.result_size;
     view.result_sha256 = ended.result_sha256;
+    view.deliverables = ended.deliverables;
 }
 
 }  // namespace
@@ -98,14 +102,15 @@ const char* const kSessionColumns =
     "s.worker_state_id, s.started_at, s.workspace, s.platform_faults, s.last_reason, "
     "s.agent, s.project, s.origin_host, s.origin_root, s.agent_in_project, s.queue_anyway, "
     "s.priority, s.delay, s.expires, s.timeout, s.disk_limit, s.on_lost, s.parent, s.retry_of, "
-    "s.wanted_host, s.require, s.tags, s.key, s.metadata, "
+    "s.wanted_host, s.require, s.tags, s.key, s.metadata, s.estimate, "
     "s.attempts_used, s.retry_at, s.failed_by_itself, s.retry, s.dependencies, s.keep_children, "
     "s.ancestors, "
     "s.parent_generation, s.parent_attempt, "
     "s.kill_cause, s.kill_principal, s.kill_reason, "
     "s.outcome, s.outcome_detail, s.ended_generation, s.ended_attempt, s.reason, "
     "s.outcome_kill_reason, s.exit_code, s.ended_started_at, s.completed_at, s.ended_workspace, "
-    "s.result_status, s.result_size, s.result_sha256, s.result_inline, s.evidence";
+    "s.result_status, s.result_size, s.result_sha256, s.result_inline, s.evidence, "
+    "s.manifest, s.delivered_files, s.delivered_bytes";
 
 const char* const kPlainColumns =
     "s.number, s.id, s.principal, s.created_at, s.revision, s.agent, s.project, s.origin_host, "
@@ -132,6 +137,10 @@ std::uint64_t fnv1a(std::uint64_t hash, std::string_view text) {
 
 std::int64_t content_digest(std::string_view text) {
     return static_cast<std::int64_t>(fnv1a(kFnvStart, text));
+}
+
+std::int64_t content_digest(std::string_view prompt, std::string_view result_schema) {
+    return static_cast<std::int64_t>(fnv1a(fnv1a(kFnvStart, prompt), result_schema));
 }
 
 SessionRow read_session(const sqlite::Statement& row, int first_column) {
@@ -181,6 +190,7 @@ SessionView make_view(const SessionRow& row) {
     view.after = submission.after;
     view.tags = submission.tags;
     view.metadata = submission.metadata;
+    view.estimate = submission.estimate;
     view.revision = session.revision;
     if (row.closed_at && session.ended) show_outcome(*session.ended, view);
     return view;

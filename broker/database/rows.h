@@ -38,6 +38,8 @@ inline constexpr std::uint64_t kFnvStart = 0xcbf29ce484222325ULL;
 std::uint64_t fnv1a(std::uint64_t hash, std::string_view text);
 // What stands beside a prompt or a result, so that one which has changed on the disk is noticed.
 std::int64_t content_digest(std::string_view text);
+// Of both together; without a schema it is that of the prompt alone.
+std::int64_t content_digest(std::string_view prompt, std::string_view result_schema);
 
 // JSON text; empty for an empty list.
 std::string pack_list(const std::vector<std::string>& list);

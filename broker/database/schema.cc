@@ -250,8 +250,17 @@ CREATE TABLE epochs(
 ) STRICT;
 )sql";
 
+// Files that travel, estimates, result schemas.
+constexpr const char* kStepTo3 = R"sql(
+ALTER TABLE sessions ADD COLUMN estimate INTEGER;
+ALTER TABLE sessions ADD COLUMN manifest TEXT NOT NULL DEFAULT '';
+ALTER TABLE sessions ADD COLUMN delivered_files INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sessions ADD COLUMN delivered_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE prompts ADD COLUMN result_schema TEXT NOT NULL DEFAULT '';
+)sql";
+
 // Step i leads from version i + 1 to the next.
-constexpr const char* kSteps[] = {kStepTo2};
+constexpr const char* kSteps[] = {kStepTo2, kStepTo3};
 static_assert(std::size(kSteps) + 1 == kSchemaVersion);
 
 Error refused(const std::string& path, const std::string& why) {

@@ -11,7 +11,7 @@ namespace iw::broker {
 
 // "IWdb": says that a SQLite file is one of ours.
 inline constexpr std::int64_t kApplicationId = 0x49576462;
-inline constexpr std::int64_t kSchemaVersion = 2;
+inline constexpr std::int64_t kSchemaVersion = 3;
 
 // Takes the file for this process alone, refuses foreign and newer ones before anything is written,
 // makes the tables in a new one and brings those of an older version up to this one: each in one

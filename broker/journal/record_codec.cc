@@ -177,6 +177,31 @@ class Writer {
             put_varint(all, to_stored(cause));
         field(number, all);
     }
+    void operator()(int number, const std::optional<Delivered>& delivered) {
+        if (!delivered) return;
+        std::string all;
+        put_varint(all, to_stored(delivered->files));
+        put_varint(all, to_stored(delivered->bytes));
+        all += delivered->manifest;
+        field(number, all);
+    }
+    // Empty, but there.
+    void operator()(int number, const std::optional<std::string>& text) {
+        if (text) field(number, *text);
+    }
+    template <typename Tag>
+    void operator()(int number, const std::optional<StrongString<Tag>>& id) {
+        if (id) field(number, id->str());
+    }
+    void operator()(int number, const std::optional<std::vector<std::string>>& list) {
+        if (!list) return;
+        std::string all;
+        for (const std::string& item : *list) {
+            put_varint(all, item.size());
+            all += item;
+        }
+        field(number, all);
+    }
     template <Scalar T>
     void operator()(int number, const T& value) {
         scratch_.clear();
@@ -259,6 +284,28 @@ class Reader {
         while (good && !bytes.empty())
             good = take_scalar(bytes, all.causes.emplace_back());
         if (!good) fail(number);
+    }
+    void operator()(int number, std::optional<Delivered>& delivered) {
+        if (!at(number)) return;
+        std::string_view bytes = take();
+        Delivered& all = delivered.emplace();
+        if (!take_scalar(bytes, all.files) || !take_scalar(bytes, all.bytes)) return fail(number);
+        all.manifest.assign(bytes);
+    }
+    void operator()(int number, std::optional<std::string>& text) {
+        if (at(number)) text.emplace(take());
+    }
+    template <typename Tag>
+    void operator()(int number, std::optional<StrongString<Tag>>& id) {
+        if (at(number)) id.emplace(std::string(take()));
+    }
+    void operator()(int number, std::optional<std::vector<std::string>>& list) {
+        if (!at(number)) return;
+        std::string_view bytes = take();
+        list.emplace();
+        while (!bytes.empty()) {
+            if (!take_text(bytes, list->emplace_back())) return fail(number);
+        }
     }
     template <Scalar T>
     void operator()(int number, T& value) {

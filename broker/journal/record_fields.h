@@ -39,6 +39,8 @@ void describe_submission(auto& archive, Is<Submission> auto& s) {
     archive(36, s.retry);
     archive(37, s.after);
     archive(38, s.keep_children);
+    archive(39, s.result_schema);
+    archive(40, s.estimate);
 }
 
 void describe(auto& archive, Is<SessionCreated> auto& r) {
@@ -98,6 +100,7 @@ void describe(auto& archive, Is<SessionEnded> auto& r) {
     archive(15, r.result_inline);
     archive(16, r.result);
     archive(17, r.evidence);
+    archive(18, r.deliverables);
 }
 
 void describe(auto& archive, Is<SessionClosed> auto& r) {
@@ -178,6 +181,16 @@ void describe(auto& archive, Is<AttemptAdopted> auto& r) {
     archive(3, r.fence.attempt);
     archive(4, r.worker);
     archive(5, r.host);
+}
+
+void describe(auto& archive, Is<SessionEdited> auto& r) {
+    archive(1, r.id);
+    archive(2, r.principal);
+    archive(3, r.parent);
+    archive(4, r.ancestors);
+    archive(5, r.below);
+    archive(6, r.tags);
+    archive(7, r.metadata);
 }
 
 }  // namespace iw::broker

@@ -24,6 +24,8 @@ enum class Plant {
     adopts_nobody,
     // P6: a page of events begins behind what the watcher has seen.
     page_skips,
+    // P7: whoever ran a session says that its files are where people read them.
+    runner_closes,
 };
 
 #ifdef IW_PLANTED_BUGS

@@ -310,4 +310,9 @@ FleetPaths fleet_paths(const std::string& root) {
                       .worker_log = folder + "/worker.log"};
 }
 
+std::string root_lock_file(const std::string& root) {
+    constexpr std::size_t kHashShown = 16;
+    return state_folder() + "/roots/" + sha256_hex(root).substr(0, kHashShown) + ".lock";
+}
+
 }  // namespace iw::io

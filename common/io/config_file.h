@@ -74,5 +74,8 @@ struct FleetPaths {
     std::string worker_log;    // <folder>/worker.log
 };
 FleetPaths fleet_paths(const std::string& root);
+// <state folder>/roots/<first 16 hex of sha256(root)>.lock: held by the worker that serves the
+// root.
+std::string root_lock_file(const std::string& root);
 
 }  // namespace iw::io

@@ -112,10 +112,10 @@ Incoming::~Incoming() = default;
 Incoming::Incoming(Incoming&&) noexcept = default;
 Incoming& Incoming::operator=(Incoming&&) noexcept = default;
 
-Result<Incoming> Incoming::open(const std::string& folder) {
+Result<Incoming> Incoming::open(const std::string& folder, Busy busy) {
     io::UniqueFd fd = open_folder(AT_FDCWD, folder);
     if (!fd.valid()) return make_error(ErrorCode::not_found, folder + " is not there");
-    if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (::flock(fd.get(), busy == Busy::wait ? LOCK_EX : LOCK_EX | LOCK_NB) != 0) {
         return make_error(ErrorCode::conflict, "another process is bringing files into " + folder);
     }
     return Incoming(std::move(fd));

@@ -26,8 +26,10 @@ class Incoming {
         std::uint64_t have = 0;  // where the next piece begins
     };
 
+    // What to do while another process brings files into the folder.
+    enum class Busy { refuse, wait };
     // not_found: no such folder (a link is none); conflict: another process is at it.
-    static Result<Incoming> open(const std::string& folder);
+    static Result<Incoming> open(const std::string& folder, Busy busy);
     ~Incoming();
     Incoming(Incoming&&) noexcept;
     Incoming& operator=(Incoming&&) noexcept;

@@ -100,6 +100,21 @@ Status append_once(const std::string& folder, const std::string& lines, const st
     return unless_missing(folder, append_line(log_path(folder), lines));
 }
 
+// Of a run that was timed by another host's worker nothing stands in this project's logs yet.
+void tell_timeout(const ProjectPaths& project, const SessionView& outcome, WallTime time) {
+    constexpr std::string_view kFront = "Timeout (";
+    if (outcome.detail != Detail::timeout || !outcome.kill_reason.starts_with(kFront)) return;
+    const std::string elapsed =
+        outcome.kill_reason.substr(kFront.size(), outcome.kill_reason.find(')') - kFront.size());
+    const std::string folder = project.workspace(outcome.id);
+    const std::string told = "Session timeout: " + outcome.id.str() + " (";
+    if (!is_folder(folder) || tail_of_log(log_path(folder)).find(told) != std::string::npos) return;
+    const std::string line =
+        told + elapsed + " > " + std::to_string(outcome.timeout.count() / 1000) + "s)";
+    static_cast<void>(log_session(project, outcome.id, time, LogWord::warn, line));
+    static_cast<void>(log_project(project, time, LogWord::warn, line));
+}
+
 // Archived after its end a workspace is complete and nobody writes it any more; one that was moved
 // there while its session runs is missed.
 bool is_archived_final(const ProjectPaths& project, const SessionView& session) {
@@ -184,6 +199,7 @@ Status write_end(const ProjectPaths& project, const SessionView& outcome, Sessio
     const Result<std::string> old = io::read_file(state_path(folder), kStateMax);
     if (old.ok() && shows_outcome(*old, outcome)) return Done{};
     const WallTime time = outcome.completed_at.value_or(now);
+    tell_timeout(project, outcome, time);
     std::string lines;
     if (outcome.exit_code) {
         const LogWord level = *outcome.exit_code == 0 ? LogWord::info : LogWord::error;
@@ -230,6 +246,17 @@ Result<std::string> read_state(const ProjectPaths& project, const SessionId& id)
     Result<std::string> compressed = read_compressed(project, id, "state.json", kStateMax);
     if (compressed.ok()) return compressed;
     return standing;
+}
+
+std::optional<SessionView> standing_view(const ProjectPaths& project, const SessionId& id) {
+    const std::string folder = project.workspace(id);
+    if (!is_folder(folder)) return std::nullopt;
+    const Result<std::string> text = io::read_file(state_path(folder), kStateMax);
+    Result<SessionView> view = text ? view_from_state(*text) : Result<SessionView>(text.error());
+    if (view && view->id == id) return std::move(*view);
+    SessionView nothing;
+    nothing.id = id;
+    return nothing;
 }
 
 }  // namespace iw::workspace

@@ -74,7 +74,8 @@ Status log_project(const ProjectPaths& project, WallTime time, LogWord word, std
 
 // The lines session.log gets at the start of an attempt and at the end, then state.json: one call
 // each, so that worker and ictl write the same. write_end is idempotent: it writes nothing twice
-// for one outcome.
+// for one outcome. Of a timeout that no other process has told it writes the line of session.log
+// and of logs/orchestrator.log, too.
 Status write_started(const ProjectPaths& project, const SessionView& session, WallTime now);
 Status write_end(const ProjectPaths& project, const SessionView& outcome, SessionStatus before,
                  WallTime now);
@@ -84,8 +85,18 @@ Status write_end(const ProjectPaths& project, const SessionView& outcome, Sessio
 Status write_returned(const ProjectPaths& project, const SessionView& session, SessionStatus before,
                       WallTime now);
 
+// A session that runs elsewhere, or waits, as the broker shows it now: state.json, the lines of
+// session.log at a start and a return, and room for the next attempt's files (begin_attempt). A
+// final state.json, and a workspace that is missing, stay as they are.
+Status write_live(const ProjectPaths& project, const SessionView& session, WallTime now);
+// The same for what is known of a run by its end only, before its files are brought.
+Status write_run(const ProjectPaths& project, const SessionView& outcome, WallTime now);
+
 // state.json as it stands in sessions/ or the archive (folder or `<id>.tar.gz`).
 Result<std::string> read_state(const ProjectPaths& project, const SessionId& id);
+// What the workspace in sessions/ shows; nothing when there is none. A state.json that cannot be
+// read shows nothing but the id, CREATED.
+std::optional<SessionView> standing_view(const ProjectPaths& project, const SessionId& id);
 // A view made from a state.json, for sessions that no broker knows any more.
 Result<SessionView> view_from_state(std::string_view json);
 // The JSON of state.json for a view: what `status --json` prints. elapsed is computed at `now`.

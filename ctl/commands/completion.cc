@@ -25,9 +25,9 @@ Exit codes: 0; 64 no such shell.
 constexpr const char* kStatuses = "CREATED RUNNING COMPLETED FAILED KILLED";
 constexpr const char* kGlobalOptions = "--project --broker --patience --config";
 // Commands whose argument is a session.
-constexpr std::array<std::string_view, 11> kTakesIds = {"status",  "wait",  "result",      "logs",
-                                                        "attach",  "kill",  "retry",       "extend",
-                                                        "explain", "watch", "confirm-dead"};
+constexpr std::array<std::string_view, 13> kTakesIds = {
+    "status", "wait",   "result",  "logs",    "fetch", "attach",      "kill",
+    "retry",  "extend", "archive", "explain", "watch", "confirm-dead"};
 constexpr const char* kListIds = "ictl list --all 2>/dev/null | awk 'NR > 1 { print $1 }'";
 
 struct Words {

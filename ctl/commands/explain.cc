@@ -13,9 +13,10 @@ namespace iw::ctl {
 namespace {
 
 constexpr const char* kDetails =
-    R"(Why a session waits or ended so: what it comes after, until when it is held back, the
-pauses that concern it, and for each worker whether it could run there. A worker that could
-may still not be the one that is asked for by --host or --require; the reason says that.
+    R"(Why a session waits, is overdue or ended so: what it comes after, until when it is held
+back, the pauses that concern it, and for each worker whether it could run there. A worker
+that could may still not be the one that is asked for by --host or --require; the reason
+says that.
 
 Examples:
   ictl explain $ID
@@ -65,11 +66,8 @@ int run(Context& context, const Options& options) {
                    "\n");
     for (const std::string& note : found.notes)
         terminal.print("  " + printable(note, true) + "\n");
-    for (const WorkerChance& worker : found.workers) {
-        terminal.print("  worker " + printable(worker.name, true) +
-                       (worker.can_run ? " could run it: " : " cannot: ") +
-                       printable(worker.why, true) + "\n");
-    }
+    for (const WorkerChance& worker : found.workers)
+        terminal.print(chance_line(worker) + "\n");
     return kExitOk;
 }
 

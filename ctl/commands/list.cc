@@ -19,8 +19,9 @@ namespace {
 constexpr const char* kDetails =
     R"(Lists the project's sessions, oldest first; without a project everybody's. Those that ended
 and whose workspace was moved away are left out unless --all is given. The last column is
-the host of what runs, or why a session waits or how it ended. --json prints {"sessions":
-[...], "seq": N}; seq is a cursor for events.
+the host of what runs, or why a session waits or how it ended. What runs past its
+estimate is marked (overdue) there. --json prints {"sessions": [...], "overdue": [ids],
+"seq": N}; seq is a cursor for events.
 
 Examples:
   ictl list

@@ -12,6 +12,7 @@
 #include "ctl/output_log.h"
 #include "ctl/refresh.h"
 #include "ctl/render.h"
+#include "ctl/runners.h"
 #include "ctl/waiting.h"
 
 namespace iw::ctl {
@@ -114,6 +115,31 @@ Result<SessionView> wait_for_start(Context& context, BrokerClient& broker, Resol
     return std::move(watched->sessions.front());
 }
 
+// While it runs elsewhere the log grows there; once it has ended its files stand at the origin.
+bool is_away(Context& context, const SessionView& session) {
+    if (is_final(session.status) || session.origin.empty() || session.host.empty()) return false;
+    if (session.host != session.origin.host) return true;
+    if (session.host != context.host()) return false;
+    return Runners(context).root_of(session) != session.origin.root;
+}
+
+std::string host_of_log(Context& context, const SessionView& session) {
+    if (session.origin.empty() || is_away(context, session)) return session.host;
+    return session.origin.host;
+}
+
+std::string folder_of_log(Context& context, const SessionView& session) {
+    if (!is_away(context, session)) return session_folder(session);
+    const workspace::ProjectPaths project(Runners(context).root_of(session));
+    const std::string folder = project.workspace(session.id);
+    return io::exists(folder) ? folder : std::string();
+}
+
+std::string fetch_hint(const SessionView& session) {
+    if (!session.deliverables) return {};
+    return ", or `ictl fetch " + session.id.str() + " output.log` here";
+}
+
 int run(Context& context, const Options& options) {
     const Terminal& terminal = context.terminal();
     Result<BrokerClient*> broker = context.broker(Insistence::brief);
@@ -126,12 +152,14 @@ int run(Context& context, const Options& options) {
         if (!started) return terminal.fail(started.error());
         session = std::move(*started);
     }
-    const std::string host = session.origin.empty() ? session.host : session.origin.host;
+    if (is_final(session.status)) refresh_workspace(context, session);
+    const std::string host = host_of_log(context, session);
     if (!host.empty() && host != context.host()) {
         return terminal.fail(kExitFailure, "the log of " + session.id.str() + " stands on host " +
-                                               host + "; run `ictl logs` there");
+                                               host + "; run `ictl logs` there" +
+                                               fetch_hint(session));
     }
-    const std::string folder = session_folder(session);
+    const std::string folder = folder_of_log(context, session);
     if (folder.empty()) {
         return terminal.fail(kExitFailure, "the workspace of " + session.id.str() +
                                                " is not on this host any more; was it packed or "

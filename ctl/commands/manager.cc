@@ -19,10 +19,12 @@
 #include "ctl/fleet.h"
 #include "ctl/json.h"
 #include "ctl/killing.h"
+#include "ctl/lifetimes.h"
 #include "ctl/project_limits.h"
 #include "ctl/refresh.h"
 #include "ctl/render.h"
 #include "ctl/submission.h"
+#include "ctl/submission_header.h"
 #include "ctl/tmux_sessions.h"
 
 namespace iw::ctl {
@@ -151,6 +153,13 @@ int run_create(Call& call) {
     submission.prompt = std::move(*prompt);
     submission.timeout = limits->lifetime;
     submission.disk_limit = limits->disk_limit;
+    PromptHeader header = parse_prompt_header(submission.prompt);
+    apply_header(header, {.timeout_max = limits->lifetime}, submission);
+    for (const std::string& warning : header.warnings)
+        terminal.say("session-manager.sh: warning: " + warning);
+    LimitsNote note{.lifetime = limits->lifetime, .max = std::nullopt};
+    if (header.timeout) note.max = header.timeout->value;
+    submission.metadata = limits_metadata(note);
     const Result<Submitted> submitted = submit_session(
         call.context, std::move(submission),
         "scripts/ops/session-manager.sh create " + agent + " " + call.words.plain[1] + " --key=");
@@ -211,9 +220,9 @@ int run_status(Call& call) {
     if (Status up = ensure_fleet(call); !up) return print_from_files(call, *id, up.error());
     Result<BrokerClient*> broker = call.context.broker(Insistence::patient);
     if (!broker) return print_from_files(call, *id, broker.error());
-    const Result<StatusReply> reply = (*broker)->status(*id, /*exact=*/false);
+    Result<StatusReply> reply = (*broker)->status(*id, /*exact=*/false);
     if (!reply) return print_from_files(call, *id, reply.error());
-    refresh_workspaces(call.context, {reply->session});
+    refresh_workspace(call.context, reply->session);
     print_session(call, reply->session);
     return kExitOk;
 }
@@ -311,13 +320,13 @@ int run_kill(Call& call) {
         return terminal.fail(kExitFailure, "not killed");
     }
     if (Status up = ensure_fleet(call); !up) return terminal.fail(up.error());
-    const Result<std::vector<KillOutcome>> killed = kill_sessions(
+    Result<std::vector<KillOutcome>> killed = kill_sessions(
         call.context, {*id}, {.reason = call.words.value("--reason"), .exact = force});
     if (!killed && killed.error().code == ErrorCode::not_found) {
         if (const auto ended = ended_by_files(call.paths, *id)) return already_ended(call, *ended);
     }
     if (!killed) return terminal.fail(killed.error());
-    const KillOutcome& outcome = killed->front();
+    KillOutcome& outcome = killed->front();
     const std::string status(name(outcome.session.status));
     if (outcome.already_final) return already_ended(call, outcome.session);
     if (!outcome.confirmed) {
@@ -325,7 +334,7 @@ int run_kill(Call& call) {
                                              outcome.session.id.str() +
                                              " stays wished and is repeated to its worker");
     }
-    refresh_workspaces(call.context, {outcome.session});
+    refresh_workspace(call.context, outcome.session);
     terminal.print("Session ended: " + outcome.session.id.str() + " (status: " + status + ")\n");
     return kExitOk;
 }

@@ -4,6 +4,7 @@
 #include "ctl/attachment.h"
 #include "ctl/command.h"
 #include "ctl/context.h"
+#include "ctl/dry_run.h"
 #include "ctl/exit_code.h"
 #include "ctl/json.h"
 #include "ctl/reporting.h"
@@ -23,8 +24,15 @@ Examples:
   echo "Say hello" | ictl submit claude - --wait
   ictl submit claude task.md --priority high --timeout 2h --tag nightly --key build-17
   ictl submit claude task.md --attach
+  ictl submit claude task.md --dry-run
+  ictl submit claude check.md --result-schema check.schema.json --retries 1
   ictl submit claude fix.md --retries 2 --backoff 1m --retry-on exited,result-missing
   ictl submit claude report.md --after $BUILD --after $TESTS:end
+
+The head of the prompt, before its first "## ", may say **Priority**: HIGH (or LOW, NORMAL,
+a number), **Issue**: TEF-123 (a tag), **Estimated Duration**: 5 minutes (--estimate) and
+**Max Duration**: 1 hour (--timeout); options count more. --dry-run shows what was read and
+where each value comes from.
 
 --after waits for another session to end: with success (default), failure, or end for any
 end. One that ends otherwise ends this one FAILED (dependency-failed). --retries counts runs
@@ -41,6 +49,7 @@ struct Options {
     std::string file;
     bool wait = false;
     bool attach = false;
+    bool dry_run = false;
     bool json = false;
 };
 
@@ -52,8 +61,11 @@ void tell(const Terminal& terminal, const Submitted& submitted) {
     terminal.say("Wait:      ictl wait " + submitted.id.str());
 }
 
-int run(Context& context, const Options& options) {
+int run(Context& context, const Options& options, const GivenOptions& given) {
     const Terminal& terminal = context.terminal();
+    if (options.dry_run && (options.wait || options.attach)) {
+        return terminal.fail(kExitUsage, "--dry-run makes nothing to wait for or attach to");
+    }
     if (options.wait && options.attach) {
         return terminal.fail(kExitUsage, "--wait and --attach exclude each other; give one");
     }
@@ -62,8 +74,14 @@ int run(Context& context, const Options& options) {
     Result<std::string> prompt = read_prompt(context, options.file);
     if (!prompt) return terminal.fail(kExitNoInput, prompt.error().message);
     submission->prompt = std::move(*prompt);
+    PromptHeader header = parse_prompt_header(submission->prompt);
+    apply_header(header, header_rules(given), *submission);
+    for (const std::string& warning : header.warnings)
+        terminal.say("ictl: warning: " + warning);
     if (const Status found = find_dependencies(context, options.submission, *submission); !found)
         return terminal.fail(found.error());
+    if (options.dry_run)
+        return dry_run(context, std::move(*submission), header, given, options.json);
     const Result<Submitted> submitted = submit_session(context, std::move(*submission), "--key ");
     if (!submitted && submitted.error().code == ErrorCode::unknown_agent) {
         return terminal.fail(
@@ -89,8 +107,10 @@ Runner declare(CLI::App& app) {
     app.add_option("prompt-file", options->file, "the task; - reads standard input")->required();
     app.add_flag("--wait", options->wait, "wait for the end");
     app.add_flag("--attach", options->attach, "enter its terminal once it runs");
+    app.add_flag("--dry-run", options->dry_run,
+                 "only print how it was read and where it could run now");
     app.add_flag("--json", options->json, "print JSON");
-    return [options](Context& context) { return run(context, *options); };
+    return [options, &app](Context& context) { return run(context, *options, given_options(app)); };
 }
 
 }  // namespace

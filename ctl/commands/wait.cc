@@ -12,11 +12,13 @@ namespace {
 constexpr const char* kDetails =
     R"(Waits for all of the sessions (default), any, or a number of them, and prints a line for
 each that ended. It is woken by the broker and polls nothing. Ctrl+C stops the waiting, not
-the sessions.
+the sessions. --json prints {"sessions": [...], "ended": [ids, the first end first],
+"timed_out", "exit_code"}.
 
 Examples:
   ictl wait $ID
   ictl wait $A $B $C --any --timeout 10m
+  FIRST=$(ictl wait $A $B $C --any --json | jq -r '.ended[0]')
   ictl wait $A $B --by-result && echo both succeeded
 
 Exit codes: the worst over those that ended of 0 completed, 1 failed, 2 killed, 3 lost or

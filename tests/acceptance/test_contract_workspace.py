@@ -211,7 +211,7 @@ class StateFile(ContractCase):
                          (session, "fail-agent", "FAILED", "exited", 3))
         self.assertEqual((state["workspace"], state["task_prompt_file"], state["result_file"]),
                          (workspace, f"{workspace}/prompt.md", f"{workspace}/result.json"))
-        self.assertEqual((state["attempt"], state["tmux_active"], state["tags"], state["metadata"]), (1, False, [], {}))
+        self.assertEqual((state["attempt"], state["tmux_active"], state["tags"], list(state["metadata"])), (1, False, [], ["limits"]))
 
     def test_times_are_utc_and_null_until_known(self):
         session = self.ictl("submit", "done-agent", self.prompt(), "--delay", "1h").stdout.strip()

@@ -90,6 +90,7 @@ TEST_F(BrokerAdmin, NothingOfTheFleetIsForWhatRunsInASession) {
         ReleaseRequest{},
         ReleaseRequest{.accept_loss = true},
         ExtendRequest{.id = bystander.str(), .timeout = Duration(1'000), .exact = true},
+        EditRequest{.id = bystander.str(), .exact = true, .metadata = "{}"},
     };
     for (const Request& request : forbidden)
         EXPECT_EQ(error_of(worker_.relay(inside, request)), ErrorCode::forbidden) << verb(request);
@@ -122,6 +123,33 @@ TEST_F(BrokerAdmin, ExtendFindsByPrefixAndRefusesWhatIsOver) {
     EXPECT_EQ(late.error().code, ErrorCode::conflict);
     const auto unknown =
         client_.call<ExtendReply>(ExtendRequest{.id = "nothing", .timeout = Duration(1'000)});
+    ASSERT_FALSE(unknown.ok());
+    EXPECT_EQ(unknown.error().code, ErrorCode::not_found);
+}
+
+TEST_F(BrokerAdmin, EditsOfLiveAndFinalSessionsSurviveARestart) {
+    ASSERT_TRUE(worker_.hello().ok());
+    const SessionId over = completed();
+    const SessionId live = submit("long");
+    const std::vector<std::string> tags = {"late"};
+    const auto edited = client_.call<EditReply>(
+        EditRequest{.id = live.str(), .parent = over, .tags = tags, .metadata = "{}"});
+    ASSERT_TRUE(edited.ok()) << edited.error().message;
+    EXPECT_EQ(edited->refused.size(), 1u);  // the parent, which is over
+    EXPECT_EQ(edited->session.tags, tags);
+    const auto late =
+        client_.call<EditReply>(EditRequest{.id = over.str(), .parent = live, .tags = tags});
+    ASSERT_TRUE(late.ok()) << late.error().message;
+    EXPECT_EQ(late->refused.size(), 1u);
+    EXPECT_EQ(late->session.tags, tags);
+    EXPECT_TRUE(is_final(late->session.status));
+    restart();
+    EXPECT_EQ(view(live).tags, tags);
+    EXPECT_EQ(view(live).metadata, "{}");
+    EXPECT_EQ(view(over).tags, tags);
+    EXPECT_TRUE(view(over).parent.empty());
+    const auto unknown =
+        client_.call<EditReply>(EditRequest{.id = "20200101-000000-nobody", .tags = tags});
     ASSERT_FALSE(unknown.ok());
     EXPECT_EQ(unknown.error().code, ErrorCode::not_found);
 }
@@ -194,6 +222,7 @@ TEST_F(BrokerAdmin, AReadOnlyBrokerAnswersReadsAndRefusesChanges) {
         SubmitRequest{.sessions = {make_submission("helper", "x", "")}},
         KillRequest{.id = queued.str()},
         ExtendRequest{.id = queued.str(), .timeout = Duration(1'000)},
+        EditRequest{.id = queued.str(), .metadata = "{}"},
         RetryRequest{.id = over.str(), .key = "k"},
         HoldRequest{.scope = HoldScope::fleet},
         ConfirmDeadRequest{.worker = "w1", .reason = "r"},

@@ -82,6 +82,8 @@ class Database {
         row.view.agent = created.submission.agent;
         row.view.origin = created.submission.origin;
         row.view.parent = created.submission.parent;
+        row.view.tags = created.submission.tags;
+        row.view.metadata = created.submission.metadata;
         if (created.submission.key.empty()) return;
         keys_[created.principal + "/" + created.submission.key] = {.id = created.id,
                                                                    .body_hash = created.body_hash};
@@ -89,6 +91,12 @@ class Database {
     void note(const broker::AttemptAssigned& body) { set_fence(body.id, body.fence, body.worker); }
     void note(const broker::AttemptAdopted& body) { set_fence(body.id, body.fence, body.worker); }
     void note(const broker::SessionEnded& body) { rows_.at(body.id).ended = body; }
+    void note(const broker::SessionEdited& body) {
+        Row& row = rows_.at(body.id);
+        if (body.tags) row.submission.tags = row.view.tags = *body.tags;
+        if (body.metadata) row.submission.metadata = row.view.metadata = *body.metadata;
+        if (body.parent) row.submission.parent = row.view.parent = *body.parent;
+    }
     template <typename Other>
     void note(const Other&) {}
     void set_fence(const SessionId& id, Fence fence, const WorkerName& worker) {

@@ -117,7 +117,7 @@ TEST(DatabaseView, PromptResultAndSubmissionComeBackByteForByte) {
     auto database = must_open(options_in(dir));
     must_apply(*database, every_kind());
     const SessionId id = session_id(7);
-    EXPECT_EQ(**database->prompt(id), full_created(7).submission.prompt);
+    EXPECT_EQ((**database->prompt(id)).prompt, full_created(7).submission.prompt);
     const auto result = database->result(id);
     ASSERT_TRUE(result.ok() && *result);
     EXPECT_TRUE((*result)->held);
@@ -134,6 +134,57 @@ TEST(DatabaseView, PromptResultAndSubmissionComeBackByteForByte) {
         EXPECT_FALSE(database->submission(SessionId(unknown))->has_value());
         EXPECT_FALSE(database->session(SessionId(unknown))->has_value());
     }
+}
+
+// From kind to kind up to 16: what came with files that travel, edits and result schemas.
+TEST(DatabaseView, FollowsAnEditedLife) {
+    const TempDir dir;
+    auto database = must_open(options_in(dir));
+    const SessionId id = session_id(7);
+    std::size_t next = 0;
+    const std::vector<Record> records = test::every_kind_to_16();
+    const auto apply = [&](std::size_t count) {
+        must_apply(*database, std::span(records).subspan(next, count));
+        next += count;
+        return must_view(*database, id);
+    };
+    const SessionView made = apply(3);
+    EXPECT_EQ(made.estimate, Duration(300'000));
+    EXPECT_EQ(made.parent, session_id(1));
+    const SessionView edited = apply(1);
+    EXPECT_EQ(edited.parent, session_id(2));
+    EXPECT_EQ(edited.tags, (std::vector<std::string>{"late", "", "a \"quoted\" tag"}));
+    EXPECT_EQ(edited.metadata, R"({"b":2})");
+    EXPECT_EQ(edited.revision, made.revision + 1);
+    const LiveState live = *database->load_live();
+    ASSERT_EQ(live.sessions.size(), 2u);
+    EXPECT_EQ(live.sessions[0].ancestors, (std::vector{session_id(4), session_id(2)}));
+    EXPECT_FALSE(live.sessions[0].parent_fence.has_value());
+    EXPECT_EQ(live.sessions[1].ancestors, (std::vector{session_id(4), session_id(2), id}));
+    // Hidden with the rest of the outcome until its files are where they are read.
+    EXPECT_FALSE(apply(3).deliverables.has_value());
+    const SessionView final = apply(1);
+    ASSERT_TRUE(final.deliverables.has_value());
+    EXPECT_EQ(final.deliverables->manifest, std::string(64, 'd'));
+    EXPECT_EQ(final.deliverables->bytes, 52'428'800u);
+    const EventsReply before = *database->events({.ids = {id}});
+    const SessionView late = apply(1);
+    EXPECT_EQ(late.tags, std::vector<std::string>{});
+    EXPECT_EQ(late.metadata, "");
+    EXPECT_EQ(late.status, final.status);
+    // Nobody waits for news of what is final.
+    EXPECT_EQ(database->events({.ids = {id}})->events.size(), before.events.size());
+    EXPECT_EQ((**database->submission(id)).result_schema, R"({"type":"object"})");
+}
+
+TEST(DatabaseView, AnEditOfASessionThatIsNoLongerKeptIsPassedOver) {
+    const TempDir dir;
+    auto database = must_open(options_in(dir));
+    SessionEdited edited;
+    edited.id = session_id(3);
+    edited.tags = std::vector<std::string>{"late"};
+    must_apply(*database, std::vector{record(1, created(1)), record(2, edited)});
+    EXPECT_EQ(database->applied(), 2u);
 }
 
 TEST(DatabaseView, ResultThatIsNotHeldHasItsSizeOnly) {
@@ -312,12 +363,12 @@ TEST(DatabaseFile, NewerFormatIsRefused) {
     must_open(options_in(dir));
     {
         auto connection = sqlite::Connection::open(dir.path("broker.db"));
-        ASSERT_TRUE((*connection)->execute("PRAGMA user_version = 3").ok());
+        ASSERT_TRUE((*connection)->execute("PRAGMA user_version = 4").ok());
     }
     const auto refused = Database::open(options_in(dir));
     ASSERT_FALSE(refused.ok());
     EXPECT_EQ(refused.error().code, ErrorCode::config);
-    EXPECT_NE(refused.error().message.find("format 3"), std::string::npos);
+    EXPECT_NE(refused.error().message.find("format 4"), std::string::npos);
 }
 
 TEST(DatabaseFile, ForeignFilesAreRefusedAndUntouched) {
@@ -499,7 +550,7 @@ TEST(DatabaseTrouble, FullDiskIsUndoneAndMayBeTriedAgain) {
     EXPECT_EQ(full.error().code, ErrorCode::storage_low);
     EXPECT_EQ(database->applied(), 1u);
     must_apply(*database, std::vector{record(2, big)});
-    EXPECT_EQ(**database->prompt(session_id(2)), big.submission.prompt);
+    EXPECT_EQ((**database->prompt(session_id(2))).prompt, big.submission.prompt);
 }
 
 TEST(DatabaseTrouble, FailedWriteEndsIt) {

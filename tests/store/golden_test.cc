@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 
@@ -15,6 +16,7 @@ namespace {
 
 using test::every_kind;
 using test::every_kind_to_15;
+using test::every_kind_to_16;
 using test::must_open;
 using test::small_journal;
 using test::TempDir;
@@ -50,6 +52,17 @@ TEST(Golden, JournalWithKindsUpTo15IsRead) {
     EXPECT_EQ(texts_of(test::read_all(*journal, 0)), texts_of(every_kind_to_15()));
 }
 
+TEST(Golden, JournalWithKindsUpTo16IsRead) {
+    const TempDir dir;
+    ASSERT_TRUE(io::make_folders(dir.path("journal"), 0700).ok());
+    test::spill(
+        dir.path("journal/0000000000000001.segment"),
+        filled_up(test::slurp(kGolden + "/journal-1-kinds-16.segment"), test::kSmallSegment));
+    auto journal = must_open(small_journal(dir.path("journal")));
+    ASSERT_NE(journal, nullptr);
+    EXPECT_EQ(texts_of(test::read_all(*journal, 0)), texts_of(every_kind_to_16()));
+}
+
 // What it becomes differs from a database of today in nothing that version 1 knew of.
 TEST(Golden, DatabaseOfVersion1IsBroughtUp) {
     const TempDir dir;
@@ -61,7 +74,8 @@ TEST(Golden, DatabaseOfVersion1IsBroughtUp) {
     const std::size_t count = every_kind().size();
     EXPECT_EQ(database->applied(), count);
     EXPECT_EQ((*database->session(test::session_id(7)))->status, SessionStatus::killed);
-    EXPECT_EQ(**database->prompt(test::session_id(7)), test::full_created(7).submission.prompt);
+    EXPECT_EQ((**database->prompt(test::session_id(7))).prompt,
+              test::full_created(7).submission.prompt);
     test::must_apply(*database, std::vector{test::record(count + 1, test::created(8))});
     database.reset();
 
@@ -101,9 +115,11 @@ TEST(Golden, BringingUpIsOneTransaction) {
     EXPECT_GT(points, 5);
 }
 
-TEST(Golden, DatabaseOfVersion2IsRead) {
+TEST(Golden, DatabaseOfVersion2IsBroughtUp) {
     const TempDir dir;
     test::spill(dir.path("broker.db"), test::slurp(kGolden + "/database-2.db"));
+    const test::Columns old_columns = test::columns_of(dir.path("broker.db"));
+    ASSERT_EQ(std::ranges::count(old_columns.at("sessions"), "manifest"), 0);
     auto database = must_open(DatabaseOptions{.file = dir.path("broker.db")});
     ASSERT_NE(database, nullptr);
     EXPECT_EQ(database->epoch(), std::string(32, 'e'));
@@ -114,6 +130,24 @@ TEST(Golden, DatabaseOfVersion2IsRead) {
     database.reset();
     auto fresh = must_open(DatabaseOptions{.file = dir.path("fresh.db")});
     test::must_apply(*fresh, every_kind_to_15());
+    fresh.reset();
+    EXPECT_EQ(test::dump_database(dir.path("broker.db")),
+              test::dump_database(dir.path("fresh.db")));
+}
+
+TEST(Golden, DatabaseOfVersion3IsRead) {
+    const TempDir dir;
+    test::spill(dir.path("broker.db"), test::slurp(kGolden + "/database-3.db"));
+    auto database = must_open(DatabaseOptions{.file = dir.path("broker.db")});
+    ASSERT_NE(database, nullptr);
+    const SessionView view = **database->session(test::session_id(7));
+    EXPECT_EQ(view.estimate, Duration(300'000));
+    ASSERT_TRUE(view.deliverables.has_value());
+    EXPECT_EQ(view.deliverables->files, 3u);
+    EXPECT_EQ((**database->prompt(test::session_id(7))).result_schema, R"({"type":"object"})");
+    database.reset();
+    auto fresh = must_open(DatabaseOptions{.file = dir.path("fresh.db")});
+    test::must_apply(*fresh, every_kind_to_16());
     fresh.reset();
     EXPECT_EQ(test::dump_database(dir.path("broker.db")),
               test::dump_database(dir.path("fresh.db")));
@@ -139,11 +173,11 @@ TEST(Golden, TodaysFilesAreOfThisVersion) {
     const TempDir dir;
     {
         auto journal = must_open(small_journal(dir.path("journal")));
-        for (const Record& each : every_kind_to_15()) {
+        for (const Record& each : every_kind_to_16()) {
             ASSERT_TRUE(journal->commit({&each, 1}).ok());
         }
         auto database = must_open(DatabaseOptions{.file = dir.path("broker.db")});
-        test::must_apply(*database, every_kind_to_15());
+        test::must_apply(*database, every_kind_to_16());
         ASSERT_TRUE(database->sync().ok());
     }
     std::string bytes = test::slurp(test::segments_in(dir.path("journal")).front());
@@ -152,7 +186,7 @@ TEST(Golden, TodaysFilesAreOfThisVersion) {
         test::spill(std::string(folder) + "/journal.segment", bytes);
         test::spill(std::string(folder) + "/database.db", test::slurp(dir.path("broker.db")));
     }
-    EXPECT_EQ(payloads(bytes), payloads(test::slurp(kGolden + "/journal-1-kinds-15.segment")));
+    EXPECT_EQ(payloads(bytes), payloads(test::slurp(kGolden + "/journal-1-kinds-16.segment")));
 }
 
 }  // namespace

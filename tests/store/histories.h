@@ -241,6 +241,58 @@ inline std::vector<broker::Record> every_kind_to_15() {
     });
 }
 
+// One of each kind up to 16 with what came with version 3 of the database, likewise.
+inline std::vector<broker::Record> every_kind_to_16() {
+    using namespace broker;
+    const SessionId id = session_id(7);
+    const SessionId below = session_id(8);
+    const Fence fence{.generation = 1, .attempt = 1};
+    const WorkerName worker("alpha");
+    SessionCreated child = created(8);
+    child.submission.parent = id;
+    child.ancestors = {session_id(5), session_id(1), id};
+    SessionCreated top = related_created(7);
+    top.submission.result_schema = R"({"type":"object"})";
+    top.submission.estimate = Duration(300'000);
+    SessionEnded ended = full_ended(id, fence);
+    ended.deliverables =
+        Delivered{.manifest = std::string(64, 'd'), .files = 3, .bytes = 52'428'800};
+    return numbered({
+        registered("alpha"),
+        std::move(top),
+        std::move(child),
+        SessionEdited{.id = id,
+                      .principal = "uid:1000",
+                      .parent = session_id(2),
+                      .ancestors = {session_id(4), session_id(2)},
+                      .below = {below},
+                      .tags = std::vector<std::string>{"late", "", "a \"quoted\" tag"},
+                      .metadata = R"({"b":2})"},
+        AttemptAssigned{.id = id, .fence = fence, .worker = worker, .host = "alpha.host"},
+        AttemptStarted{.id = id,
+                       .fence = fence,
+                       .started_at = wall_from_ms(kStartMs + 6000),
+                       .workspace = "/srv/shop/x"},
+        std::move(ended),
+        SessionClosed{.id = id, .by = "alpha"},
+        // Of a final session, and taking away: a value that is empty is not one that is absent.
+        SessionEdited{.id = id,
+                      .principal = "uid:0",
+                      .parent = std::nullopt,
+                      .ancestors = {},
+                      .below = {},
+                      .tags = std::vector<std::string>{},
+                      .metadata = ""},
+        SessionEdited{.id = below,
+                      .principal = "uid:0",
+                      .parent = SessionId(),
+                      .ancestors = {},
+                      .below = {},
+                      .tags = std::nullopt,
+                      .metadata = std::nullopt},
+    });
+}
+
 // Courses of sessions as a broker could decide them, from a seed.
 class History {
   public:
@@ -262,6 +314,7 @@ class History {
         Fence fence;
         bool kill = false;
         int faults = 0;
+        bool is_vouched = false;  // its parent
     };
 
     void add(broker::RecordBody body) {
@@ -282,7 +335,30 @@ class History {
                                               .timeout = Duration(1000 + random_.below(9000)),
                                               .principal = "uid:1000"});
         }
+        if (dice < 44) return edit(course->first, course->second);
         advance(course->first, course->second);
+    }
+
+    // Of one that lives or is long over. Nobody has children here that would move along.
+    void edit(const SessionId& id, const Course& course) {
+        broker::SessionEdited edited;
+        edited.id = id;
+        edited.principal = "uid:1000";
+        if (random_.below(2) == 0) edited.tags = std::vector<std::string>(random_.below(3), "t");
+        if (random_.below(2) == 0) edited.metadata = random_.below(2) == 0 ? "" : "{}";
+        const bool may_move = course.phase != Phase::closing && !course.is_vouched;
+        if (random_.below(2) == 0 && may_move) {
+            edited.parent = session_id(
+                1 + static_cast<int>(random_.below(static_cast<std::uint64_t>(created_))));
+            if (*edited.parent == id) edited.parent = SessionId();
+            if (!edited.parent->empty()) edited.ancestors = {session_id(1), *edited.parent};
+        }
+        if (random_.below(4) == 0 && !over_.empty()) {
+            edited.id = over_[random_.below(over_.size())];
+            edited.parent.reset();
+            edited.ancestors.clear();
+        }
+        add(std::move(edited));
     }
 
     void of_the_fleet() {
@@ -314,7 +390,9 @@ class History {
             random_.below(3) == 0 ? full_created(number) : created(number);
         if (random_.below(3) == 0) body = related_created(number);
         if (random_.below(4) == 0) body.submission.key.clear();
-        courses_[body.id] = Course{};
+        if (random_.below(4) == 0) body.submission.result_schema = "{}";
+        if (random_.below(4) == 0) body.submission.estimate = Duration(1000 + random_.below(9));
+        courses_[body.id] = Course{.is_vouched = body.parent_fence.has_value()};
         add(std::move(body));
     }
 
@@ -332,6 +410,7 @@ class History {
                 return advance_held(id, course);
             case Phase::closing: {
                 add(broker::SessionClosed{.id = id, .by = "alpha"});
+                over_.push_back(id);
                 courses_.erase(id);
                 return;
             }
@@ -390,7 +469,15 @@ class History {
 
     void end(const SessionId& id, Course& course) {
         course.phase = Phase::closing;
-        if (random_.below(2) == 0) return add(full_ended(id, course.fence));
+        if (random_.below(2) == 0) {
+            broker::SessionEnded ended = full_ended(id, course.fence);
+            if (random_.below(2) == 0) {
+                ended.deliverables = Delivered{.manifest = std::string(64, 'd'),
+                                               .files = random_.below(9),
+                                               .bytes = random_.below(9000)};
+            }
+            return add(std::move(ended));
+        }
         broker::SessionEnded ended;
         ended.id = id;
         ended.fence = course.fence;
@@ -410,6 +497,7 @@ class History {
     int created_ = 0;
     std::uint32_t generation_ = 1;
     std::map<SessionId, Course> courses_;
+    std::vector<SessionId> over_;
     std::vector<broker::Record> records_;
 };
 

@@ -62,7 +62,9 @@ TEST(RecordCodec, EveryKindSurvives) {
 }
 
 TEST(RecordCodec, SubmissionSurvivesFieldByField) {
-    const SessionCreated before = test::full_created(7);
+    SessionCreated before = test::full_created(7);
+    before.submission.result_schema = R"({"type":"object"})";
+    before.submission.estimate = Duration(300'000);
     const SessionCreated after = round_trip(before);
     const Submission& a = after.submission;
     const Submission& b = before.submission;
@@ -90,11 +92,14 @@ TEST(RecordCodec, SubmissionSurvivesFieldByField) {
     EXPECT_EQ(a.require, b.require);
     EXPECT_EQ(a.tags, b.tags);
     EXPECT_EQ(a.metadata, b.metadata);
+    EXPECT_EQ(a.result_schema, b.result_schema);
+    EXPECT_EQ(a.estimate, b.estimate);
 }
 
 TEST(RecordCodec, OutcomeSurvivesFieldByField) {
-    const SessionEnded before =
-        test::full_ended(test::session_id(7), {.generation = 3, .attempt = 9});
+    SessionEnded before = test::full_ended(test::session_id(7), {.generation = 3, .attempt = 9});
+    before.deliverables =
+        Delivered{.manifest = std::string(64, 'd'), .files = 3, .bytes = 1u << 30};
     const SessionEnded after = round_trip(before);
     EXPECT_EQ(after.id, before.id);
     EXPECT_EQ(after.fence, before.fence);
@@ -112,6 +117,22 @@ TEST(RecordCodec, OutcomeSurvivesFieldByField) {
     EXPECT_EQ(after.result_inline, before.result_inline);
     EXPECT_EQ(after.result, before.result);
     EXPECT_EQ(after.evidence, before.evidence);
+    EXPECT_EQ(after.deliverables, before.deliverables);
+}
+
+TEST(RecordCodec, EditsSurviveWithWhatIsEmptyAndWhatIsAbsent) {
+    for (const Record& each : test::every_kind_to_16()) {
+        const auto* before = std::get_if<SessionEdited>(&each.body);
+        if (before == nullptr) continue;
+        const SessionEdited after = round_trip(*before);
+        EXPECT_EQ(after.id, before->id);
+        EXPECT_EQ(after.principal, before->principal);
+        EXPECT_EQ(after.parent, before->parent);
+        EXPECT_EQ(after.ancestors, before->ancestors);
+        EXPECT_EQ(after.below, before->below);
+        EXPECT_EQ(after.tags, before->tags);
+        EXPECT_EQ(after.metadata, before->metadata);
+    }
 }
 
 TEST(RecordCodec, OtherKindsSurviveFieldByField) {

@@ -250,6 +250,19 @@ Status AttemptStore::write_closed(const AttemptRef& attempt) {
     return write_record(folder(attempt) + "/" + kClosed, "");
 }
 
+bool AttemptStore::has(const AttemptRef& attempt) const {
+    return io::exists(folder(attempt));
+}
+
+bool AttemptStore::has_siblings(const AttemptRef& attempt) const {
+    for (const std::string& entry : io::list_folder(attempts_folder_)) {
+        if (!entry.starts_with(attempt.session.str())) continue;
+        const std::optional<AttemptRef> other = parse_name(entry);
+        if (other && other->session == attempt.session && *other != attempt) return true;
+    }
+    return false;
+}
+
 // Under another name first, so that a crash half-way cannot leave a folder that looks like an open
 // attempt.
 Status AttemptStore::remove(const AttemptRef& attempt) {

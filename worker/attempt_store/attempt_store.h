@@ -162,6 +162,9 @@ class AttemptStore {
     Status write_outcome(const AttemptRef& attempt, const SessionView& outcome);
     Status write_reported(const AttemptRef& attempt, std::uint32_t number);
     Status write_closed(const AttemptRef& attempt);
+    bool has(const AttemptRef& attempt) const;
+    // Whether another attempt of the same session is on disk.
+    bool has_siblings(const AttemptRef& attempt) const;
     // Removes the folder; only of closed attempts (conflict otherwise). Missing is fine.
     Status remove(const AttemptRef& attempt);
 

@@ -117,11 +117,63 @@ TEST(Closing, OnlyTheOwnerCloses) {
     driver.hello(CoreDriver::worker("x"), 8);
     const SessionId id = with_origin(driver, "/r");
     driver.report("w", 7, id, {1, 1}, driver.exited(0));
-    EXPECT_EQ(driver.report("x", 8, id, {1, 1}, ClosedReport{}).error->code, ErrorCode::conflict);
+    EXPECT_FALSE(driver.report("x", 8, id, {1, 1}, ClosedReport{}).error.has_value());
+    EXPECT_TRUE(driver.last.records.empty());
     EXPECT_EQ(driver.report("w", 7, id, {1, 2}, ClosedReport{}).error->code,
               ErrorCode::stale_fence);
     EXPECT_EQ(driver.shown(id), "RUNNING/delivering");
     EXPECT_FALSE(driver.report("w", 7, id, {1, 1}, ClosedReport{}).error.has_value());
+}
+
+// A session of the root of "x" that "w" runs; the owner "x" has no slot for it.
+struct Away {
+    CoreDriver driver;
+    SessionId id;
+
+    Away() {
+        driver.hello(CoreDriver::worker("w"), 7);
+        WorkerHello owner = CoreDriver::worker("x");
+        owner.slots = 0;
+        driver.hello(owner, 8);
+        Submission submission = CoreDriver::submission("a");
+        submission.project = "p";
+        submission.origin = {"h", "/r/x"};
+        id = driver.submitted(submission);
+        EXPECT_EQ(driver.view(id).worker, "w");
+    }
+    EndedReport ended() const {
+        EndedReport report = driver.exited(0);
+        report.deliverables = Delivered{.manifest = std::string(64, 'a'), .files = 3, .bytes = 70};
+        return report;
+    }
+};
+
+TEST(Closing, WhatRanElsewhereIsFinalWhenItsOwnerHasTheFiles) {
+    Away away;
+    CoreDriver& driver = away.driver;
+    const ReportAck ended = driver.report("w", 7, away.id, {1, 1}, away.ended());
+    // The runner is told, too: it shows the end in its own copy.
+    ASSERT_TRUE(ended.outcome.has_value());
+    EXPECT_EQ(ended.outcome->session.deliverables, away.ended().deliverables);
+    const auto pushed = CoreDriver::pushes<ClosePush>(driver.last);
+    ASSERT_EQ(pushed.size(), 1u);
+    EXPECT_EQ(pushed[0].outcomes.at(0).session.deliverables, away.ended().deliverables);
+    EXPECT_FALSE(driver.view(away.id).deliverables.has_value());
+    EXPECT_FALSE(driver.report("w", 7, away.id, {1, 1}, ClosedReport{}).error.has_value());
+    EXPECT_TRUE(driver.last.records.empty());
+    EXPECT_EQ(driver.shown(away.id), "RUNNING/delivering");
+    EXPECT_FALSE(driver.report("x", 8, away.id, {1, 1}, ClosedReport{}).error.has_value());
+    EXPECT_EQ(closed_by(driver, away.id), "x");
+    EXPECT_EQ(driver.outcome(away.id).deliverables, away.ended().deliverables);
+}
+
+TEST(Closing, WhatRanElsewhereWaitsForNoSilentOwner) {
+    Away away;
+    CoreDriver& driver = away.driver;
+    driver.goodbye("x", 8);
+    driver.report("w", 7, away.id, {1, 1}, away.ended());
+    EXPECT_EQ(closed_by(driver, away.id), "nobody: worker x has said goodbye");
+    EXPECT_FALSE(driver.report("w", 7, away.id, {1, 1}, ClosedReport{}).error.has_value());
 }
 
 TEST(Closing, TheNextWorkerOfTheRootInherits) {

@@ -117,6 +117,8 @@ TEST(Dispatch, AssignmentCarriesEverythingButThePrompt) {
     submission.disk_limit = 5;
     submission.priority = 3;
     submission.timeout = seconds(9);
+    submission.estimate = seconds(5);
+    submission.result_schema = "{}";
     const SessionId id = driver.submitted(submission);
     const auto pushes = CoreDriver::pushes<AssignPush>(driver.last);
     ASSERT_EQ(pushes.size(), 1u);
@@ -132,6 +134,8 @@ TEST(Dispatch, AssignmentCarriesEverythingButThePrompt) {
     EXPECT_EQ(assignment.priority, 3);
     EXPECT_EQ(assignment.timeout, seconds(9));
     EXPECT_EQ(assignment.prompt, "");
+    EXPECT_EQ(assignment.result_schema, "");  // stands beside the prompt
+    EXPECT_EQ(driver.view(id).estimate, seconds(5));
     EXPECT_EQ(driver.shown(id), "CREATED/assigned");
     EXPECT_EQ(driver.view(id).reason, "given to w");
 }
@@ -160,15 +164,41 @@ TEST(Dispatch, Eligibility) {
     EXPECT_TRUE(runs([&](S& s) { own_agent(s, "p"); }));
     EXPECT_FALSE(runs([&](S& s) { own_agent(s, "q"); }));
     EXPECT_FALSE(runs([&](S& s) { own_agent(s, ""); }));
+    // Without a project it stays where it is from, with one its files may travel.
     EXPECT_TRUE(runs([](S& s) { s.origin = {"h", "/r"}; }));
     EXPECT_FALSE(runs([](S& s) { s.origin = {"h", "/other"}; }));
     EXPECT_FALSE(runs([](S& s) { s.origin = {"other", "/r"}; }));
+    const auto from = [](S& s, const char* root) {
+        s.project = "p";
+        s.origin = {"h", root};
+    };
+    EXPECT_TRUE(runs([&](S& s) { from(s, "/r"); }));
+    EXPECT_TRUE(runs([&](S& s) { from(s, "/other"); }));
+    // An agent that was seen in one root of the project need not be in another.
+    EXPECT_TRUE(runs([&](S& s) { own_agent(s, "p"), from(s, "/r"); }));
+    EXPECT_FALSE(runs([&](S& s) { own_agent(s, "p"), from(s, "/other"); }));
     EXPECT_TRUE(runs([](S& s) { s.host = "h"; }));
     EXPECT_TRUE(runs([](S& s) { s.host = "w"; }));
     EXPECT_FALSE(runs([](S& s) { s.host = "other"; }));
     EXPECT_TRUE(runs([](S& s) { s.require = {{"gpu", "yes"}}; }));
     EXPECT_FALSE(runs([](S& s) { s.require = {{"gpu", "no"}}; }));
     EXPECT_FALSE(runs([](S& s) { s.require = {{"gpu", "yes"}, {"ram", "big"}}; }));
+}
+
+// Its files need not travel then, however loaded it is; another one comes next.
+TEST(Dispatch, TheOwnerIsPreferredWhileItHasRoom) {
+    CoreDriver driver;
+    driver.hello(CoreDriver::worker("w"), 7);
+    driver.hello(CoreDriver::worker("x"), 8);
+    Submission submission = CoreDriver::submission("a");
+    submission.project = "p";
+    submission.origin = {"h", "/r/x"};
+    EXPECT_EQ(driver.view(driver.submitted(submission)).worker, "x");
+    EXPECT_EQ(driver.view(driver.submitted(submission)).worker, "x");
+    EXPECT_EQ(driver.view(driver.submitted(submission)).worker, "w");
+    const SessionId from_nowhere = driver.submitted("a");
+    EXPECT_EQ(driver.view(from_nowhere).worker, "w");
+    EXPECT_EQ(driver.shown(driver.submitted(submission)), "CREATED/queued");
 }
 
 TEST(Dispatch, LeastLoadedInProportionThenByName) {

@@ -3,6 +3,7 @@
 // What a database makes of records, in the plainest way: for tests of recovery from a LiveState. It
 // knows the records' meaning from record.h alone and shares no code with the core.
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <utility>
@@ -45,13 +46,14 @@ class LiveStateModel {
         live.principal = body.principal;
         live.submission = body.submission;
         live.submission.prompt.clear();
+        live.submission.result_schema.clear();
         live.created_at = record.time;
         live.not_before = body.not_before;
         live.expires_at = body.expires_at;
         live.parent_fence = body.parent_fence;
         live.ancestors = body.ancestors;
         is_from_inside_[body.id] = body.parent_fence.has_value();
-        live.inside_links = links_of(body);
+        live.inside_links = links_of(live);
         live.revision = 1;
         order_.push_back(body.id);
         const std::string second = body.id.str().substr(0, 15);
@@ -63,12 +65,12 @@ class LiveStateModel {
         if (time.value() == state_.id_second) state_.newest_ids.push_back(body.id);
     }
     // By what each on the way down was submitted from; one that was never heard of from inside.
-    std::optional<std::uint16_t> links_of(const SessionCreated& body) const {
-        if (body.ancestors.empty()) return std::nullopt;
+    std::optional<std::uint16_t> links_of(const LiveSession& live) const {
+        if (live.ancestors.empty()) return std::nullopt;
         std::uint16_t links = 0;
-        for (std::size_t i = 0; i < body.ancestors.size(); ++i) {
-            const bool is_last = i + 1 == body.ancestors.size();
-            const auto found = is_from_inside_.find(is_last ? body.id : body.ancestors[i + 1]);
+        for (std::size_t i = 0; i < live.ancestors.size(); ++i) {
+            const bool is_last = i + 1 == live.ancestors.size();
+            const auto found = is_from_inside_.find(is_last ? live.id : live.ancestors[i + 1]);
             if (found == is_from_inside_.end() || found->second)
                 links = static_cast<std::uint16_t>(links | 1u << i);
         }
@@ -131,6 +133,28 @@ class LiveStateModel {
 
     void on(const Record&, const TimeoutChanged& body) {
         sessions_.at(body.id).submission.timeout = body.timeout;
+    }
+    void on(const Record&, const SessionEdited& body) {
+        const auto found = sessions_.find(body.id);
+        if (found == sessions_.end()) return;  // final
+        LiveSession& live = found->second;
+        if (body.tags) live.submission.tags = *body.tags;
+        if (body.metadata) live.submission.metadata = *body.metadata;
+        if (!body.parent) return;
+        live.submission.parent = *body.parent;
+        live.parent_fence.reset();
+        is_from_inside_[body.id] = false;
+        live.ancestors = body.ancestors;
+        live.inside_links = links_of(live);
+        for (const SessionId& id : body.below) {
+            LiveSession& below = sessions_.at(id);
+            std::vector<SessionId>& above = below.ancestors;
+            const auto own = std::find(above.begin(), above.end(), body.id);
+            std::vector<SessionId> moved = body.ancestors;
+            moved.insert(moved.end(), own, above.end());
+            above = std::move(moved);
+            below.inside_links = links_of(below);
+        }
     }
     void on(const Record& record, const HoldChanged& body) {
         const std::pair<HoldScope, std::string> key{body.scope, body.name};

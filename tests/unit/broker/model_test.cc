@@ -57,6 +57,7 @@ class Oracle {
             is_restored_ = true;
         }
         if (std::holds_alternative<RestoreReleased>(body)) is_restored_ = false;
+        if (const auto* edited = std::get_if<SessionEdited>(&body)) see(*edited);
         if (const auto* worker = std::get_if<WorkerRegistered>(&body)) {
             slots_[worker->name] = worker->slots;
             states_[worker->name] = worker->state_id;
@@ -180,6 +181,18 @@ class Oracle {
         fences_[adopted.id] = adopted.fence;
         holder_[adopted.id] = adopted.worker;
         given_to_[adopted.id] = states_.at(adopted.worker);
+    }
+    void see(const SessionEdited& edited) {
+        if (!edited.parent) return;
+        ASSERT_FALSE(ended_.contains(edited.id));
+        ASSERT_FALSE(is_from_inside_.contains(edited.id)) << "a vouched parent was changed";
+        ASSERT_FALSE(wished_.contains(*edited.parent)) << "a child of one that is being killed";
+        std::size_t depth = 0;
+        for (SessionId above = *edited.parent; !above.empty(); above = parents_.at(above)) {
+            ASSERT_NE(above, edited.id) << "a circle";
+            ASSERT_LE(++depth, 8u);
+        }
+        parents_[edited.id] = *edited.parent;
     }
     void release(const SessionId& id) { holder_.erase(id); }
 
@@ -356,7 +369,7 @@ class World {
             case 17:
                 return administer();
             case 18:
-                return extend();
+                return random_.below(2) == 0 ? extend() : edit();
             default:
                 return work(site);
         }
@@ -470,6 +483,8 @@ class World {
             submission.expires = seconds(1 + static_cast<std::int64_t>(random_.below(90)));
         if (random_.below(4) == 0)
             submission.origin = {"h", random_.below(2) == 0 ? "/r" : "/none"};
+        // Whoever is of the project may run it then, though its files are read elsewhere.
+        if (!submission.origin.empty() && random_.below(2) == 0) submission.project = "p";
         if (random_.below(4) == 0) submission.tags = {"t"};
         if (random_.below(3) == 0) submission.key = "k" + std::to_string(random_.below(10));
         const std::vector<SessionId> live = driver_.core.match("", 5);
@@ -504,6 +519,17 @@ class World {
         const SessionId id = live[random_.below(live.size())];
         const Duration timeout = seconds(1 + static_cast<std::int64_t>(random_.below(5)));
         see(driver_.step(ExtendEvent{CoreDriver::caller(1), id, timeout, std::nullopt}));
+    }
+
+    void edit() {
+        const std::vector<SessionId> live = driver_.core.match("", 50);
+        if (live.empty()) return;
+        EditRequest request{.id = live[random_.below(live.size())].str()};
+        if (random_.below(3) > 0) request.parent = live[random_.below(live.size())];
+        if (request.parent && random_.below(4) == 0) request.parent = SessionId();
+        if (!request.parent || random_.below(3) == 0)
+            request.tags = std::vector<std::string>{"t" + std::to_string(random_.below(3))};
+        see(driver_.step(EditEvent{.caller = CoreDriver::caller(1), .request = request}));
     }
 
     void kill() {

@@ -13,7 +13,7 @@ std::vector<RecordBody> every_body() {
     return {SessionCreated{},   AttemptAssigned{}, AttemptStarted{}, AttemptReturned{},
             SessionEnded{},     SessionClosed{},   KillWished{},     ReportSuperseded{},
             WorkerRegistered{}, WorkerNoted{},     TimeoutChanged{}, HoldChanged{},
-            EpochBegun{},       RestoreReleased{}, AttemptAdopted{}};
+            EpochBegun{},       RestoreReleased{}, AttemptAdopted{}, SessionEdited{}};
 }
 
 TEST(Record, KindsAreNumberedOnceAndForAll) {
@@ -23,7 +23,7 @@ TEST(Record, KindsAreNumberedOnceAndForAll) {
         kinds.push_back(kind(body));
         names.insert(name(body));
     }
-    EXPECT_EQ(kinds, (std::vector<int>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}));
+    EXPECT_EQ(kinds, (std::vector<int>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}));
     EXPECT_EQ(names.size(), kinds.size());
     EXPECT_EQ(kinds.size(), std::variant_size_v<RecordBody>);
 }
@@ -60,6 +60,7 @@ TEST(Record, SaysWhatTheSessionShowsAfterIt) {
     EXPECT_EQ(after(ReportSuperseded{}, SessionStatus::running), "-");
     EXPECT_EQ(after(WorkerNoted{}, SessionStatus::running), "-");
     EXPECT_EQ(after(TimeoutChanged{}, SessionStatus::running), "-");
+    EXPECT_EQ(after(SessionEdited{}, SessionStatus::running), "-");
     EXPECT_EQ(after(AttemptAdopted{}, SessionStatus::running), "CREATED/assigned");
     SessionCreated blocked;
     blocked.submission.after.push_back({.id = SessionId("20251118-153042-a")});
@@ -73,6 +74,10 @@ TEST(Record, TableOfPhases) {
         {{Phase::queued, "attempt_assigned"}, Phase::assigned},
         {{Phase::queued, "session_ended"}, Phase::closing},
         {{Phase::queued, "report_superseded"}, Phase::queued},
+        {{Phase::queued, "session_edited"}, Phase::queued},
+        {{Phase::assigned, "session_edited"}, Phase::assigned},
+        {{Phase::running, "session_edited"}, Phase::running},
+        {{Phase::closing, "session_edited"}, Phase::closing},
         {{Phase::assigned, "attempt_started"}, Phase::running},
         {{Phase::assigned, "attempt_returned"}, Phase::queued},
         {{Phase::assigned, "session_ended"}, Phase::closing},

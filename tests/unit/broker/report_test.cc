@@ -232,6 +232,10 @@ TEST(Report, CausesOfTheEnd) {
          "its process is gone without a record of its end",
          ""},
         {EndCause::disk_limit, false, 137, "", "FAILED/disk-limit", "over its disk limit", ""},
+        {EndCause::result_missing, false, 0, "", "FAILED/result-missing", "left no result.json",
+         ""},
+        {EndCause::result_invalid, false, 0, "/status: not a string", "FAILED/result-invalid",
+         "/status: not a string", ""},
     };
     for (const Row& row : rows) {
         Scene scene;

@@ -154,6 +154,8 @@ TEST(Retry, ByCause) {
         {"exited", cause(EndCause::exited), again, again, "FAILED/exited"},
         {"signal", cause(EndCause::signal), again, again, again},
         {"disk", cause(EndCause::disk_limit), again, again, "FAILED/disk-limit"},
+        {"missing", cause(EndCause::result_missing), again, again, "FAILED/result-missing"},
+        {"invalid", cause(EndCause::result_invalid), again, again, "FAILED/result-invalid"},
         {"timeout", stop(Detail::timeout), "KILLED/timeout", again, "KILLED/timeout"},
         {"killed", stop(Detail::killed), "KILLED/killed", "KILLED/killed", "KILLED/killed"},
         {"parent", stop(Detail::parent_killed), "KILLED/parent-killed", "KILLED/parent-killed",
@@ -273,12 +275,12 @@ TEST(Retry, ARepeatIsAcknowledgedAlsoWhenTheNextAttemptIsOut) {
     EXPECT_EQ(error_of(scene.report("w", 7, scene.id, {1, 2}, scene.exited(0))), "STALE_FENCE");
 }
 
-TEST(Retry, OnlyTheOwnerOfTheWorkspaceIsTold) {
+TEST(Retry, TheRunnerIsTold) {
     Submission submission = retried(3, {});
     submission.origin = {"h", "/r"};
     Scene scene(submission);
     EXPECT_TRUE(scene.fails().outcome.has_value());
-    // Registered anew in another folder: the workspace is not its own any more.
+    // Registered anew in another folder: not the owner any more, but it has a copy.
     Scene moved(submission);
     moved.says(moved.started());
     WorkerHello hello = CoreDriver::worker("w");
@@ -289,7 +291,8 @@ TEST(Retry, OnlyTheOwnerOfTheWorkspaceIsTold) {
     moved.hello(hello, 8);
     const ReportAck ack = moved.report("w", 8, moved.id, {1, 1}, moved.exited(3));
     EXPECT_EQ(error_of(ack), "ok");
-    EXPECT_FALSE(ack.outcome.has_value());
+    ASSERT_TRUE(ack.outcome.has_value());
+    EXPECT_EQ(ack.outcome->session.status, SessionStatus::created);
 }
 
 TEST(Retry, DelaysDoubleUpToTheirMostAndAreSpread) {

@@ -34,12 +34,12 @@ class RefreshTest : public ::testing::Test {
         if (is_final(status)) made.completed_at = made.created_at + Duration(1'000);
         return made;
     }
-    void refresh(const SessionView& shown) {
+    void refresh(SessionView shown) {
         std::istringstream in;
         std::ostringstream out;
         const Terminal terminal{.in = in, .out = out, .err = out};
         Context context(GlobalOptions{}, terminal);
-        refresh_workspaces(context, {shown});
+        refresh_workspace(context, shown);
         EXPECT_EQ(out.str(), "");
     }
     SessionStatus status_in_file() const {
@@ -63,9 +63,9 @@ TEST_F(RefreshTest, WritesTheEndWhereNoWorkerRuns) {
 }
 
 TEST_F(RefreshTest, LeavesTheFilesToARunningWorker) {
-    const std::string state = io::fleet_paths(root_).worker_state;
-    ASSERT_TRUE(io::make_folders(state, 0700).ok());
-    const Result<io::FileLock> lock = io::FileLock::acquire(state + "/lock");
+    const std::string file = io::root_lock_file(root_);
+    ASSERT_TRUE(io::make_folders(io::parent_folder(file), 0700).ok());
+    const Result<io::FileLock> lock = io::FileLock::acquire(file);
     ASSERT_TRUE(lock.ok());
     refresh(session(SessionStatus::killed, Detail::killed));
     EXPECT_EQ(status_in_file(), SessionStatus::created);

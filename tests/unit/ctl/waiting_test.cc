@@ -151,6 +151,109 @@ TEST_F(WaitingTest, AnyIsEnough) {
     EXPECT_EQ(count_final(watched->sessions), 1u);
 }
 
+// What a broker of `count` sessions is asked, and the end that it tells after `quiet` of other
+// news.
+class Fleet {
+  public:
+    Fleet(std::size_t count, int quiet) : quiet_(quiet) {
+        for (std::size_t i = 0; i < count; ++i) {
+            sessions_.push_back(view("20251118-151000-a-" + std::to_string(i + 1),
+                                     SessionStatus::running, Detail::working));
+            sessions_.back().project = "site";
+        }
+    }
+    std::vector<std::string> ids() const {
+        std::vector<std::string> ids;
+        for (const SessionView& session : sessions_)
+            ids.push_back(session.id.str());
+        return ids;
+    }
+    Answer answer(const RequestFrame& frame) {
+        if (const auto* list = std::get_if<ListRequest>(&frame.body)) {
+            ListReply reply{.seq = seq_};
+            for (const SessionView& session : sessions_) {
+                if (std::ranges::find(list->ids, session.id) != list->ids.end())
+                    reply.sessions.push_back(session);
+            }
+            return Reply(reply);
+        }
+        if (!std::holds_alternative<EventsRequest>(frame.body))
+            return refusal(ErrorCode::internal, "unexpected");
+        EventsReply reply{.epoch = "e1"};
+        SessionView& last = sessions_.back();
+        ++last.revision;
+        if (quiet_-- <= 0) last.status = SessionStatus::completed;
+        reply.events = {
+            Event{.seq = ++seq_, .id = SessionId("20251118-151000-other"), .status = "FAILED"},
+            Event{.seq = ++seq_, .id = last.id, .status = std::string(name(last.status))}};
+        reply.next = seq_;
+        return Reply(reply);
+    }
+
+  private:
+    std::vector<SessionView> sessions_;
+    int quiet_ = 0;
+    Seq seq_ = 5;
+};
+
+Result<Watched> wait_for_any(BrokerClient& client, const std::vector<std::string>& ids) {
+    Result<Resolved> from = resolve(client, ids, false);
+    if (!from) return from.error();
+    return watch(client, std::move(*from),
+                 WatchOptions{.timeout = std::nullopt,
+                              .until =
+                                  [](const std::vector<SessionView>& sessions) {
+                                      return count_final(sessions) >= 1;
+                                  },
+                              .on_change = {},
+                              .ends_only = true});
+}
+
+std::string verbs(const std::vector<RequestFrame>& frames) {
+    std::string text;
+    for (const RequestFrame& frame : frames)
+        text += (text.empty() ? "" : " ") + std::string(verb(frame.body));
+    return text;
+}
+
+TEST_F(WaitingTest, AnyOfAHundredAsksOnceAndIsWokenByTheEnd) {
+    Fleet fleet(100, 0);
+    FakeBroker broker(endpoint_, [&](const RequestFrame& f) { return fleet.answer(f); });
+    BrokerClient client(sockets_, {.endpoint = endpoint_});
+    const Result<Watched> watched = wait_for_any(client, fleet.ids());
+    ASSERT_TRUE(watched.ok()) << watched.error().message;
+    EXPECT_EQ(count_final(watched->sessions), 1u);
+    // One look, one long poll that the end answers, the end itself, and the newest of the others.
+    EXPECT_EQ(verbs(broker.seen()), "list events list list");
+    const std::vector<RequestFrame> seen = broker.seen();
+    EXPECT_EQ(std::get<EventsRequest>(seen[1].body).ids.size(), 100u) << "nobody else's news";
+    EXPECT_EQ(std::get<ListRequest>(seen[2].body).ids.size(), 1u);
+}
+
+TEST_F(WaitingTest, NewsThatIsNoEndIsNotLookedAt) {
+    Fleet fleet(2, 3);
+    FakeBroker broker(endpoint_, [&](const RequestFrame& f) { return fleet.answer(f); });
+    BrokerClient client(sockets_, {.endpoint = endpoint_});
+    const Result<Watched> watched = wait_for_any(client, fleet.ids());
+    ASSERT_TRUE(watched.ok()) << watched.error().message;
+    EXPECT_EQ(verbs(broker.seen()), "list events events events events list list");
+}
+
+TEST_F(WaitingTest, MoreThanOneRequestMayNameAreWaitedForByTheirProject) {
+    Fleet fleet(limits::kIdsPerRequestMax + 1, 0);
+    FakeBroker broker(endpoint_, [&](const RequestFrame& f) { return fleet.answer(f); });
+    BrokerClient client(sockets_, {.endpoint = endpoint_});
+    const Result<Watched> watched = wait_for_any(client, fleet.ids());
+    ASSERT_TRUE(watched.ok()) << watched.error().message;
+    EXPECT_EQ(count_final(watched->sessions), 1u);
+    for (const RequestFrame& frame : broker.seen()) {
+        const auto* events = std::get_if<EventsRequest>(&frame.body);
+        if (events == nullptr) continue;
+        EXPECT_TRUE(events->ids.empty());
+        EXPECT_EQ(events->project, "site");
+    }
+}
+
 TEST_F(WaitingTest, AGapIsFollowedByAFreshLook) {
     sessions_.make_gap();
     FakeBroker broker(endpoint_, [&](const RequestFrame& f) { return sessions_.answer(f); });

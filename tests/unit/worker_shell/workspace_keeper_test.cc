@@ -113,6 +113,7 @@ class WorkspaceKeeperTest : public ::testing::Test {
                  if (connected_) asked_.push_back({std::move(request), std::move(on_answer)});
                  return connected_;
              },
+         .on_listed = [this](const SessionView& session) { keeper_.keep(session); },
          .is_ours = [](const SessionView&) { return true; }}};
 };
 

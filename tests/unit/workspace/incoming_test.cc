@@ -41,7 +41,7 @@ class IncomingTest : public ::testing::Test {
         return text ? *text : "<" + text.error().message + ">";
     }
     Incoming open() const {
-        Result<Incoming> incoming = Incoming::open(folder());
+        Result<Incoming> incoming = Incoming::open(folder(), Incoming::Busy::refuse);
         EXPECT_TRUE(incoming.ok());
         return std::move(*incoming);
     }
@@ -238,13 +238,15 @@ TEST_F(IncomingTest, AMovedWorkspaceTakesItsFilesAlong) {
 
 TEST_F(IncomingTest, OnlyOneAtATime) {
     const Incoming first = open();
-    EXPECT_EQ(Incoming::open(folder()).error().code, ErrorCode::conflict);
+    EXPECT_EQ(Incoming::open(folder(), Incoming::Busy::refuse).error().code, ErrorCode::conflict);
 }
 
 TEST_F(IncomingTest, AMissingFolderAndALinkAreNone) {
-    EXPECT_EQ(Incoming::open(temp_.path() + "/none").error().code, ErrorCode::not_found);
+    EXPECT_EQ(Incoming::open(temp_.path() + "/none", Incoming::Busy::refuse).error().code,
+              ErrorCode::not_found);
     ASSERT_EQ(::symlink("w", (temp_.path() + "/link").c_str()), 0);
-    EXPECT_EQ(Incoming::open(temp_.path() + "/link").error().code, ErrorCode::not_found);
+    EXPECT_EQ(Incoming::open(temp_.path() + "/link", Incoming::Busy::refuse).error().code,
+              ErrorCode::not_found);
 }
 
 TEST_F(IncomingTest, MoreThanTheDiskHoldsIsRefusedBeforeItComes) {
