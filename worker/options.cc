@@ -14,6 +14,7 @@ namespace {
 constexpr std::uint32_t kSlotsDefault = 5;
 constexpr std::size_t kConfigFileMax = 1u << 20;
 constexpr long long kMiB = 1 << 20;
+constexpr long long kDaysMax = 36'500;
 
 // One list for files, environment and command line.
 std::vector<io::ProgramSetting> settings() {
@@ -40,6 +41,18 @@ std::vector<io::ProgramSetting> settings() {
         {{"worker.log_bytes", ConfigType::integer, std::to_string(32 * kMiB),
           "bytes of one session's output.log", 64 << 10, 1024 * kMiB},
          "--log-bytes"},
+        {{"worker.compress_days", ConfigType::integer, "30",
+          "days after which an archived session is compressed; 0: never", 0, kDaysMax},
+         "--compress-days"},
+        {{"worker.prune_days", ConfigType::integer, "0",
+          "days after which an archived session is removed; 0: never", 0, kDaysMax},
+         "--prune-days"},
+        {{"worker.archive_bytes", ConfigType::integer, "0",
+          "bytes of the archive, above which the oldest are removed; 0: no limit", 0, 0},
+         "--archive-bytes"},
+        {{"worker.project_log_bytes", ConfigType::integer, std::to_string(10 * kMiB),
+          "bytes of logs/orchestrator.log before it is rotated; 0: never", 0, 0},
+         "--project-log-bytes"},
         {{"worker.stop_grace", ConfigType::duration, "10s",
           "between SIGTERM and SIGKILL of an agent", 10, 600'000},
          "--stop-grace"},
@@ -112,6 +125,14 @@ std::variant<WorkerOptions, io::Farewell> checked(const io::Config& config) {
     const long long slots = config.integer("worker.slots");
     if (slots > 0) options.slots = static_cast<std::uint32_t>(slots);
     options.log_bytes = static_cast<std::uint64_t>(config.integer("worker.log_bytes"));
+    const auto number = [&](const char* key) {
+        return static_cast<std::uint64_t>(config.integer(key));
+    };
+    options.housekeeping = {
+        .compress_days = static_cast<std::uint32_t>(number("worker.compress_days")),
+        .prune_days = static_cast<std::uint32_t>(number("worker.prune_days")),
+        .archive_bytes = number("worker.archive_bytes"),
+        .log_bytes = number("worker.project_log_bytes")};
     options.stop_grace = config.duration("worker.stop_grace");
     options.log_level = config.text("worker.log_level");
     options.log_format = config.text("worker.log_format");

@@ -14,6 +14,7 @@
 #include "common/base/limits.h"
 #include "common/base/time.h"
 #include "common/io/program_options.h"
+#include "worker/housekeeping/housekeeping.h"
 
 namespace iw::worker {
 
@@ -27,6 +28,7 @@ struct WorkerOptions {
     std::optional<std::uint32_t> slots;  // none: MAX_CONCURRENT_SESSIONS of scripts/ops/config.sh
     std::map<std::string, std::string> labels;
     std::uint64_t log_bytes = 0;  // of one session's output.log
+    HousekeepingRules housekeeping;
     Duration stop_grace = limits::kStopGrace;
     std::string log_level;   // debug, info, warn, error
     std::string log_format;  // text, json

@@ -20,6 +20,7 @@ namespace {
 constexpr std::uint32_t kRecordsAppear = IN_MOVED_TO | IN_CREATE;
 // The broker is told of a goodbye; without an answer the end waits no longer than this.
 constexpr Duration kGoodbyePatience{1'000};
+constexpr Duration kHousekeepingPause{86'400'000};
 
 // Records of others; our own need no second look.
 bool is_foreign_record(const std::string& name) {
@@ -130,6 +131,7 @@ int WorkerServer::run() {
     // Without knowing what earlier processes left, this one must not tell the broker that it has
     // nothing.
     if (!adopt()) return kExitIo;
+    keep_house();
     io::log(
         io::LogLevel::info, "started",
         {{"worker", options_.name.str()}, {"root", options_.root}, {"broker", options_.broker}});
@@ -140,6 +142,7 @@ int WorkerServer::run() {
         }
         if (std::exchange(offer_changed_, false)) offer();
         keeper_.tick(io::steady_now());
+        if (io::steady_now() >= keep_house_at_) keep_house();
         dispatch(TickEvent{});
         uploader_.work(io::steady_now());
         fetcher_.work(io::steady_now());
@@ -159,7 +162,8 @@ std::optional<Timestamp> WorkerServer::deadline() const {
     // The core lives on CLOCK_BOOTTIME, waiting on CLOCK_MONOTONIC; the two differ by suspends.
     if (wanted) wanted = now + (*wanted - io::boottime_now());
     for (const std::optional<Timestamp>& other :
-         {keeper_.deadline(), uploader_.deadline(now), fetcher_.deadline(now)})
+         {std::optional(keep_house_at_), keeper_.deadline(), uploader_.deadline(now),
+          fetcher_.deadline(now)})
         if (other) wanted = wanted ? std::min(*wanted, *other) : *other;
     return wanted;
 }
@@ -408,6 +412,17 @@ void WorkerServer::reload() {
     project_watch_.refresh();
     offer_changed_ = true;
     io::log(io::LogLevel::info, "reloaded");
+}
+
+// A program of its own: compressing a session takes long, and goes on when this worker ends.
+void WorkerServer::keep_house() {
+    keep_house_at_ = io::steady_now() + kHousekeepingPause;
+    std::vector<std::string> argv = to_arguments(options_.root, options_.housekeeping);
+    argv.insert(argv.begin(), io::libexec_folder() + "/ikeep");
+    const Result<pid_t> started = io::start_daemon(argv, io::environment_variables(),
+                                                   options_.state_dir + "/housekeeping.log");
+    if (started) return;
+    io::log(io::LogLevel::warn, "no housekeeping", {{"error", started.error().message}});
 }
 
 void WorkerServer::log_state() {

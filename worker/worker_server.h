@@ -128,6 +128,7 @@ class WorkerServer {
     void read_signals();
     void reload();
     void offer();
+    void keep_house();
     void log_state();
     std::optional<Timestamp> deadline() const;
     Now core_now() const;
@@ -159,6 +160,7 @@ class WorkerServer {
     bool stopping_ = false;
     bool said_goodbye_ = false;
     Timestamp stop_by_;
+    Timestamp keep_house_at_;
 };
 
 }  // namespace iw::worker

@@ -9,6 +9,7 @@
 #include "common/io/files.h"
 #include "common/workspace/archive.h"
 #include "common/workspace/edits.h"
+#include "common/workspace/project_log.h"
 #include "common/workspace/state_file.h"
 #include "common/workspace/workspace.h"
 
@@ -173,7 +174,8 @@ Status log_session(const ProjectPaths& project, const SessionId& id, WallTime ti
 
 Status log_project(const ProjectPaths& project, WallTime time, LogWord level,
                    std::string_view text) {
-    return append_line(project.global_log, log_line(time, level, text));
+    clear_name(project.global_log, S_IFREG);
+    return append_project_log(project, log_line(time, level, text));
 }
 
 Status write_started(const ProjectPaths& project, const SessionView& session, WallTime now) {

@@ -39,6 +39,8 @@ MAY_INCLUDE = {
     "worker/tmux": COMMON + ["common/io", "worker/tmux"],
     "worker/launcher": COMMON + ["common/messages", "common/io", "worker/attempt_store", "worker/launcher"],
     "worker/log_writer": COMMON + ["common/messages", "common/io", "worker/attempt_store", "worker/log_writer"],
+    "worker/housekeeping": COMMON
+    + ["common/messages", "common/io", "common/workspace", "worker/housekeeping"],
     "worker/schema_check": COMMON + ["common/io", "common/schema", "worker/schema_check"],
     "worker": COMMON + ["common/messages", "common/codec", "common/io", "common/workspace", "worker"],
     "ctl": COMMON + ["common/messages", "common/codec", "common/io", "common/workspace", "common/schema", "ctl"],
