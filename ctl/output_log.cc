@@ -8,6 +8,7 @@
 
 #include "common/base/text.h"
 #include "common/io/files.h"
+#include "common/workspace/archive.h"
 #include "common/workspace/workspace.h"
 
 namespace iw::ctl {
@@ -140,6 +141,22 @@ Result<std::string> read_output(const std::string& folder, std::optional<std::si
     const auto found = static_cast<std::size_t>(std::ranges::count(text, '\n'));
     if (found > *lines || text.size() >= kTailBytesMax) return last_lines(text, *lines);
     return last_lines(last_bytes(rotated(folder), kTailBytesMax) + text, *lines);
+}
+
+Result<std::string> read_compressed_output(const SessionView& session,
+                                           std::optional<std::size_t> lines) {
+    constexpr std::size_t kLogMax = 2u << 30;  // twice what a worker may be told to keep
+    const workspace::ProjectPaths project(session.origin.root);
+    std::string text;
+    for (const char* file : {"output.log.1", "output.log"}) {
+        Result<std::string> part = workspace::read_compressed(project, session.id, file, kLogMax);
+        if (part) text += *part;
+        if (part || part.error().code == ErrorCode::not_found) continue;
+        return part.error();
+    }
+    if (text.empty())
+        return make_error(ErrorCode::not_found, "there is no output.log of " + session.id.str());
+    return lines ? last_lines(text, *lines) : std::move(text);
 }
 
 OutputFollower::OutputFollower(std::string folder, std::uint64_t offset)

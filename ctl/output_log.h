@@ -33,6 +33,11 @@ std::string session_folder(const SessionView& session);
 // not_found when there is no log.
 Result<std::string> read_output(const std::string& folder, std::optional<std::size_t> lines);
 
+// The same of a session whose archive was compressed on this host. not_found: it was not, or holds
+// no log.
+Result<std::string> read_compressed_output(const SessionView& session,
+                                           std::optional<std::size_t> lines);
+
 // Reads on from where it stands; follows the name when the file is rotated, starts over when it was
 // cut.
 class OutputFollower {

@@ -7,6 +7,7 @@
 #include "common/io/disk_usage.h"
 #include "common/io/files.h"
 #include "common/io/logging.h"
+#include "worker/schema_check/check_result.h"
 
 namespace iw::worker {
 namespace {
@@ -193,7 +194,25 @@ Deliverables SessionRunner::read_deliverables(const Judge& action) const {
                           deliverables.result_size.has_value(), output_tail(folder, kTailBytes));
     deliverables.success = judgement.success;
     if (!judgement.reason.empty()) deliverables.reason = judgement.reason;
+    if (judgement.success) judge_result(action.attempt, folder, deliverables);
     return deliverables;
+}
+
+// An agent that says that all went well must also have left what was asked for.
+void SessionRunner::judge_result(const AttemptRef& attempt, const std::string& folder,
+                                 Deliverables& deliverables) const {
+    const Result<AttemptFacts> facts = parts_.store.examine(attempt);
+    if (!facts || !facts->assignment || facts->assignment->result_schema.empty()) return;
+    const Result<CheckedResult> checked =
+        check_result(io::libexec_folder() + "/ischema", facts->assignment->result_schema,
+                     folder + "/result.json");
+    if (checked && checked->verdict == ResultVerdict::fits) return;
+    const bool missing = checked && checked->verdict == ResultVerdict::missing;
+    deliverables.success = false;
+    deliverables.fault = missing ? EndCause::result_missing : EndCause::result_invalid;
+    deliverables.reason =
+        checked ? checked->reason
+                : "result.json could not be checked against its schema: " + checked.error().message;
 }
 
 // Once for all: what was reported is reported again in the same words, wherever the files are by

@@ -70,6 +70,8 @@ class SessionRunner {
     WrittenEvent write_return(const WriteFinal& action, WallTime now);
     std::string deliverables_folder(const AttemptRef& attempt) const;
     Deliverables read_deliverables(const Judge& action) const;
+    void judge_result(const AttemptRef& attempt, const std::string& folder,
+                      Deliverables& deliverables) const;
     Result<LaunchPlan> plan(const Launch& action, const AgentRun& run, const RunRequest& request);
     void add_variables(const Launch& action, LaunchPlan& plan) const;
     Status start_tmux(const AttemptRef& attempt);

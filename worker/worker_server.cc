@@ -161,9 +161,8 @@ std::optional<Timestamp> WorkerServer::deadline() const {
     std::optional<Timestamp> wanted = core_.next_deadline();
     // The core lives on CLOCK_BOOTTIME, waiting on CLOCK_MONOTONIC; the two differ by suspends.
     if (wanted) wanted = now + (*wanted - io::boottime_now());
-    for (const std::optional<Timestamp>& other :
-         {std::optional(keep_house_at_), keeper_.deadline(), uploader_.deadline(now),
-          fetcher_.deadline(now)})
+    for (const std::optional<Timestamp>& other : {std::optional(keep_house_at_), keeper_.deadline(),
+                                                  uploader_.deadline(now), fetcher_.deadline(now)})
         if (other) wanted = wanted ? std::min(*wanted, *other) : *other;
     return wanted;
 }

@@ -161,9 +161,14 @@ int run(Context& context, const Options& options) {
     }
     const std::string folder = folder_of_log(context, session);
     if (folder.empty()) {
+        const Result<std::string> packed = read_compressed_output(session, options.lines);
+        if (packed) {
+            Printer(terminal, options.raw).print(*packed);
+            return kExitOk;
+        }
+        if (packed.error().code != ErrorCode::not_found) return terminal.fail(packed.error());
         return terminal.fail(kExitFailure, "the workspace of " + session.id.str() +
-                                               " is not on this host any more; was it packed or "
-                                               "removed?");
+                                               " is not on this host any more; was it removed?");
     }
     Printer printer(terminal, options.raw);
     OutputFollower follower(folder, output_size(folder));
