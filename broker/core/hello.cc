@@ -126,9 +126,10 @@ void BrokerCore::State::on(HelloEvent event) {
     const bool is_new_start = before == nullptr ||
                               before->registration.state_id != event.worker.state_id ||
                               before->registration.start_count != event.worker.start_count;
-    register_worker(event);
+    const std::optional<WorkerRegistered> replaced = register_worker(event);
     const Worker& worker = *durable_.worker(event.worker.name);
     Presence& presence = presence_.at(event.worker.name);
+    const Timestamp heard_at = presence.heard_at;
     presence.peer = event.caller.peer;
     // Nothing that was sent on an earlier connection counts as sent.
     presence.sent.clear();
@@ -143,6 +144,8 @@ void BrokerCore::State::on(HelloEvent event) {
     welcome.lost = config_.lost_after;
     welcome.restored = presence.is_listing;
     reply(event.caller, std::move(welcome));
+    // Now that it is heard: what ends by this waits for the files that it writes.
+    if (replaced) settle_previous(worker, *replaced, heard_at);
     // What it runs, what it must stop, what it has not got, what it must write: in this order.
     merge(worker, presence, event.worker.inventory);
     take_inventory(worker, presence, event.worker.inventory);
@@ -159,7 +162,7 @@ void BrokerCore::State::on(HelloEvent event) {
     ready_.touch(worker);
 }
 
-void BrokerCore::State::register_worker(const HelloEvent& event) {
+std::optional<WorkerRegistered> BrokerCore::State::register_worker(const HelloEvent& event) {
     WorkerRegistered registered = registration_of(event);
     const WorkerName name = registered.name;
     const Worker* known = durable_.worker(name);
@@ -167,16 +170,17 @@ void BrokerCore::State::register_worker(const HelloEvent& event) {
         presence_[name].heard_at = time_.steady;
         transition("worker=" + name.str(), "", std::string(worker_state::kUp), "registered");
         change_registration(std::move(registered));
-        return leave_other_names(*durable_.worker(name));
+        leave_other_names(*durable_.worker(name));
+        return std::nullopt;
     }
     const WorkerRegistered before = known->registration;
-    if (is_same(before, registered)) return;
-    const Timestamp heard_at = presence_.at(name).heard_at;
+    if (is_same(before, registered)) return std::nullopt;
     transition("worker=" + name.str(), known->state, known->state,
                "start " + std::to_string(registered.start_count));
     change_registration(std::move(registered));
     leave_other_names(*known);
-    if (before.state_id != event.worker.state_id) settle_previous(*known, before, heard_at);
+    if (before.state_id == event.worker.state_id) return std::nullopt;
+    return before;
 }
 
 void BrokerCore::State::leave_other_names(const Worker& worker) {

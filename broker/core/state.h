@@ -135,8 +135,9 @@ class BrokerCore::State {
     // ---- Workers
     // Why the worker may not have this name or this root now.
     std::optional<Error> hello_refusal(const WorkerHello& hello) const;
-    // A record only where something durable differs from what is registered.
-    void register_worker(const HelloEvent& event);
+    // A record only where something durable differs from what is registered. The registration of
+    // another state directory that the name had before.
+    std::optional<WorkerRegistered> register_worker(const HelloEvent& event);
     void change_registration(WorkerRegistered registered);
     // Names that the worker's state directory had before: nobody speaks under them any more.
     void leave_other_names(const Worker& worker);

@@ -115,6 +115,7 @@ void BrokerShell::handle_client(const To& to, Request request) {
     if (const auto* body = std::get_if<KillRequest>(&request)) return kill_session(to, *body);
     if (const auto* body = std::get_if<StatusRequest>(&request)) return status(to, *body);
     if (const auto* body = std::get_if<ExtendRequest>(&request)) return extend(to, *body);
+    if (const auto* body = std::get_if<EditRequest>(&request)) return edit(to, *body);
     if (const auto* body = std::get_if<EventsRequest>(&request)) {
         const std::size_t id = ++last_waiter_;
         waiters_[id] = Waiter{.to = to, .request = *body, .deadline = time_.steady + body->wait};
@@ -359,6 +360,21 @@ void BrokerShell::extend(const To& to, const ExtendRequest& request) {
          broker::ExtendEvent{
              .caller = caller(to), .id = id, .timeout = request.timeout, .add = request.add},
          {});
+}
+
+void BrokerShell::edit(const To& to, const EditRequest& request) {
+    const SessionId id(request.id);
+    broker::EditEvent event{.caller = caller(to), .request = request};
+    if (core_.is_live(id)) return step(to, std::move(event), {});
+    ask([this, to, event, id](const Database& database) -> std::function<void()> {
+        const std::optional<SessionView> found = database.session(id);
+        return [this, to, event, found]() mutable {
+            // The database may have been behind the core, which has ended it meanwhile.
+            if (found && !is_final(found->status)) return edit(to, event.request);
+            event.kept = found;
+            step(to, std::move(event), {});
+        };
+    });
 }
 
 void BrokerShell::events(std::size_t id) {

@@ -125,6 +125,7 @@ class BrokerShell {
     void status(const To& to, const StatusRequest& request);
     void kill_session(const To& to, const KillRequest& request);
     void extend(const To& to, const ExtendRequest& request);
+    void edit(const To& to, const EditRequest& request);
     void events(std::size_t waiter);
     void reply(const To& to, Answer answer);
     void refuse(const To& to, ErrorCode code, std::string message);

@@ -103,8 +103,10 @@ Submission Submitter::submission() {
     submission.timeout = world.one_in(4) ? world.between(2_s, 120_s) : 3'600_s;
     if (world.one_in(6)) submission.delay = world.between(1_s, 120_s);
     if (world.one_in(6)) submission.expires = world.between(1_s, 300_s);
-    if (world.one_in(4))
+    if (world.one_in(2))
         submission.origin = parts_.book.roots[world.below(parts_.book.roots.size())];
+    // With it any worker may run what is from the root of another one.
+    if (world.one_in(2)) submission.project = "p";
     if (world.one_in(8)) submission.tags = {"t"};
     const std::optional<SessionId> other = some_session();
     if (other && world.one_in(10)) submission.parent = *other;
@@ -163,11 +165,14 @@ void Meddler::meddle() {
     --left_;
     const std::optional<SessionId> id = some_session();
     if (!id) return rest([this] { meddle(); });
-    switch (parts_.world.below(4)) {
+    switch (parts_.world.below(6)) {
         case 0:
             return kill(*id);
         case 1:
             return retry(*id);
+        case 2:
+        case 3:
+            return edit(*id);
         default:
             return ask(*id);
     }
@@ -190,6 +195,20 @@ void Meddler::retry(const SessionId& id) {
         const auto* reply = std::get_if<Reply>(&answer);
         const auto* made = reply == nullptr ? nullptr : std::get_if<RetryReply>(reply);
         if (made != nullptr) parts_.oracle.acknowledged("uid:1000/" + key, made->id);
+        if (const auto* error = std::get_if<ErrorReply>(&answer)) {
+            if (error->error.code == ErrorCode::not_found) parts_.oracle.told_unknown(id);
+        }
+        rest([this] { meddle(); });
+    });
+}
+
+void Meddler::edit(const SessionId& id) {
+    World& world = parts_.world;
+    EditRequest request{.id = id.str()};
+    if (world.one_in(3)) request.tags = {"late"};
+    if (!request.tags || world.one_in(2)) request.parent = some_session();
+    if (request.parent && world.one_in(4)) request.parent = SessionId();
+    call(request, [this, id](const Answer& answer) {
         if (const auto* error = std::get_if<ErrorReply>(&answer)) {
             if (error->error.code == ErrorCode::not_found) parts_.oracle.told_unknown(id);
         }

@@ -102,6 +102,7 @@ class Meddler : public Client {
     void meddle();
     void kill(const SessionId& id);
     void retry(const SessionId& id);
+    void edit(const SessionId& id);
     void ask(const SessionId& id);
 
     int left_;

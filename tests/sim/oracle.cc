@@ -173,6 +173,8 @@ void Oracle::on(const broker::WorkerRegistered& body, Timestamp) {
 }
 
 void Oracle::on(const broker::WorkerNoted& body, Timestamp decided) {
+    if (body.state == "away") away_.insert(body.name);
+    if (body.state != "away") away_.erase(body.name);
     const Duration silent = silence(heard_name_[body.name], decided);
     const bool is_lost = body.state == "lost" && silent < limits::kLostAfter;
     const bool is_unreachable = body.state == "unreachable" && silent < limits::kUnreachableAfter;
@@ -297,8 +299,37 @@ void Oracle::on(const broker::SessionEnded& body, Timestamp decided) {
     known.is_held = false;
 }
 
-void Oracle::on(const broker::SessionClosed& body, Timestamp) {
+// P7: a session is final when its files are where people read them, or nobody is left to wait for.
+void Oracle::check_closed(const Known& known, const broker::SessionClosed& closed,
+                          Timestamp decided) {
+    const Origin& origin = known.submission.origin;
+    for (const auto& [name, worker] : workers_) {
+        const bool is_owner = worker.host == origin.host && worker.root == origin.root;
+        if (!is_owner || away_.contains(name)) continue;
+        if (closed.by == name.str()) {
+            if (!files_.contains({name, closed.id}))
+                fail("P7: " + closed.id.str() + " is final before its files are there");
+            return;
+        }
+        const Duration silent = silence(heard_name_[name], decided);
+        if (silent < limits::kUnreachableAfter)
+            fail("P7: " + closed.id.str() + " did not wait for its owner " + name.str());
+    }
+}
+
+void Oracle::on(const broker::SessionEdited& body, Timestamp) {
+    if (!body.parent) return;
+    const auto add = [&body](Known& known) {
+        known.above.insert(known.above.end(), body.ancestors.begin(), body.ancestors.end());
+    };
+    add(sessions_.at(body.id));
+    for (const SessionId& id : body.below)
+        add(sessions_.at(id));
+}
+
+void Oracle::on(const broker::SessionClosed& body, Timestamp decided) {
     Known& known = sessions_.at(body.id);
+    check_closed(known, body, decided);
     if (!known.ended || known.is_closed) fail("P3: " + body.id.str() + " closed out of turn");
     known.is_closed = true;
 }

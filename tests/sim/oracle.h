@@ -10,6 +10,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "broker/core/record.h"
@@ -54,6 +55,10 @@ class Oracle {
     void agent_started(const AttemptRef& attempt, const std::string& prompt, Timestamp now);
     void agent_stopped(const AttemptRef& attempt, Timestamp now);
     void agent_ended(const AttemptRef& attempt, End how, int code);
+    // The worker has the last files of the session where people read them.
+    void files_written(const WorkerName& worker, const SessionId& id) {
+        files_.insert({worker, id});
+    }
     // A fault of ours may keep the end of this attempt from being known.
     void disturbed(const AttemptRef& attempt) { disturbed_.insert(attempt); }
 
@@ -75,7 +80,7 @@ class Oracle {
     };
     struct Known {  // a session, from records alone
         Submission submission;
-        std::vector<SessionId> above;
+        std::vector<SessionId> above;  // now or at any time before
         Fence fence;
         bool is_held = false;
         WorkerName worker;
@@ -106,6 +111,8 @@ class Oracle {
     void on(const broker::WorkerRegistered& body, Timestamp decided);
     void on(const broker::WorkerNoted& body, Timestamp decided);
     void on(const broker::TimeoutChanged& body, Timestamp decided);
+    void on(const broker::SessionEdited& body, Timestamp decided);
+    void check_closed(const Known& known, const broker::SessionClosed& closed, Timestamp decided);
     void on(const broker::RestoreReleased& body, Timestamp decided);
     template <typename Other>
     void on(const Other&, Timestamp) {}
@@ -140,6 +147,8 @@ class Oracle {
     std::map<AttemptRef, Agent> agents_;
     std::map<SessionId, Known> sessions_;
     std::map<WorkerName, broker::WorkerRegistered> workers_;
+    std::set<WorkerName> away_;  // said goodbye
+    std::set<std::pair<WorkerName, SessionId>> files_;
     std::vector<SessionId> history_;  // by seq
     std::vector<Committed> records_;
     std::set<SessionId> forgotten_;

@@ -29,6 +29,7 @@ inline constexpr std::array kPlants = {
     PlantedBug{"lost_when_unreachable", Plant::lost_when_unreachable, "P4"},
     PlantedBug{"adopts_nobody", Plant::adopts_nobody, "P5"},
     PlantedBug{"page_skips", Plant::page_skips, "P6"},
+    PlantedBug{"runner_closes", Plant::runner_closes, "P7"},
 };
 
 inline std::optional<Plant> find_plant(std::string_view name) {

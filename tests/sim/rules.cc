@@ -29,6 +29,27 @@ void Rules::on(const broker::WorkerRegistered& body) {
     }
 }
 
+void Rules::on(const broker::SessionEdited& body) {
+    if (!body.parent) return;
+    Known& known = sessions_.at(body.id);
+    if (known.ended) fail("edit: " + body.id.str() + " was over and got another parent");
+    const std::size_t depth = known.above.size();
+    known.above = body.ancestors;
+    if (known.above.empty() != body.parent->empty() ||
+        (!known.above.empty() && known.above.back() != *body.parent)) {
+        fail("edit: the ancestors of " + body.id.str() + " do not end with its parent");
+    }
+    for (auto& [id, each] : sessions_) {
+        if (each.above.size() <= depth || each.above[depth] != body.id) continue;
+        std::vector<SessionId> above = known.above;
+        above.insert(above.end(), each.above.begin() + static_cast<std::ptrdiff_t>(depth),
+                     each.above.end());
+        each.above = std::move(above);
+    }
+    if (std::count(known.above.begin(), known.above.end(), body.id) > 0)
+        fail("edit: " + body.id.str() + " is below itself");
+}
+
 void Rules::on(const broker::AttemptAssigned& body) {
     Known& known = sessions_.at(body.id);
     // Once it was given out, also before a restore, its dependencies had been met.

@@ -40,6 +40,7 @@ class Rules {
     void on(const broker::KillWished& body) { sessions_.at(body.id).is_killed = true; }
     void on(const broker::SessionClosed& body) { sessions_.at(body.id).is_closed = true; }
     void on(const broker::WorkerRegistered& body);
+    void on(const broker::SessionEdited& body);
     void on(const broker::HoldChanged& body) { holds_[{body.scope, body.name}] = body.on; }
     template <typename Other>
     void on(const Other&) {}

@@ -81,6 +81,7 @@ class Site {
     std::uint32_t slots() const { return slots_; }
     void set_slots(std::uint32_t slots) { slots_ = slots; }
     std::optional<SeenHead>& seen() { return seen_; }
+    void files_written(const SessionId& id) { parts_.oracle.files_written(name_, id); }
 
     // ---- What the worker hangs onto it
     struct Watch {

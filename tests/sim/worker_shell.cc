@@ -423,7 +423,10 @@ void WorkerShell::act(worker::Judge& action) {
 void WorkerShell::act(worker::WriteFinal& action) {
     note("final files of " + action.outcome.id.str() + ": " +
          std::string(name(action.outcome.status)));
-    result(worker::WrittenEvent{action.attempt, worker::WrittenFile::final_files, disk_error()});
+    worker::WrittenEvent event{action.attempt, worker::WrittenFile::final_files, disk_error()};
+    if (!event.error && is_final(action.outcome.status))
+        parts_.site.files_written(action.outcome.id);
+    result(std::move(event));
 }
 void WorkerShell::act(worker::NoteSession& action) {
     note(action.text);

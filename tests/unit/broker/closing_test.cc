@@ -111,6 +111,24 @@ TEST(Closing, GoodbyeEndsTheWaiting) {
     EXPECT_EQ(closed_by(driver, third), "nobody: worker w has said goodbye");
 }
 
+// It was silent for long, but the same hello that proves the loss says that it is back.
+TEST(Closing, WhatAHelloEndsWaitsForTheOneWhoSaidIt) {
+    CoreDriver driver;
+    driver.hello(CoreDriver::worker("w"), 7);
+    const SessionId id = driver.submitted("a");
+    driver.report("w", 7, id, {1, 1}, driver.started());
+    driver.tick_after(limits::kUnreachableAfter);
+    WorkerHello fresh = CoreDriver::worker("w");
+    fresh.state_id = "another";
+    fresh.boot_id = "boot-2";
+    const Actions actions = driver.hello(fresh, 8);
+    EXPECT_EQ(driver.outcome_text(id), "FAILED/lost");
+    EXPECT_EQ(driver.shown(id), "RUNNING/delivering");
+    ASSERT_EQ(CoreDriver::pushes<ClosePush>(actions).size(), 1u);
+    driver.report("w", 8, id, {1, 1}, ClosedReport{});
+    EXPECT_EQ(closed_by(driver, id), "w");
+}
+
 TEST(Closing, OnlyTheOwnerCloses) {
     CoreDriver driver;
     driver.hello(CoreDriver::worker("w"), 7);
