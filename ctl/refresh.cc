@@ -7,12 +7,22 @@
 #include "common/io/files.h"
 #include "common/io/system_clock.h"
 #include "common/workspace/incoming.h"
+#include "common/workspace/state_file.h"
 #include "common/workspace/workspace.h"
 #include "ctl/context.h"
+#include "ctl/edits.h"
 #include "ctl/fetching.h"
 
 namespace iw::ctl {
 namespace {
+
+// Its state.json tells this very end, so its files are there.
+bool shows_end(const workspace::ProjectPaths& project, const SessionView& session) {
+    constexpr std::size_t kStateMax = 4u << 20;
+    const Result<std::string> text =
+        io::read_file(project.workspace(session.id) + "/state.json", kStateMax);
+    return text && workspace::shows_outcome(*text, session);
+}
 
 bool is_lasting(const Error& error) {
     return error.code == ErrorCode::not_found || error.code == ErrorCode::conflict ||
@@ -28,8 +38,7 @@ Status bring_files(Context& context, const workspace::ProjectPaths& project,
         workspace::Incoming::open(project.workspace(session.id), workspace::Incoming::Busy::wait);
     if (!incoming) return incoming.error();
     // Another ictl may have brought them while this one waited.
-    const auto shown = workspace::standing_view(project, session.id);
-    if (shown && is_final(shown->status)) return Done{};
+    if (shows_end(project, session)) return Done{};
     Result<BrokerClient*> broker = context.broker(Insistence::brief);
     if (!broker) return broker.error();
     std::vector<std::string> lines;
@@ -55,25 +64,42 @@ Status bring_files(Context& context, const workspace::ProjectPaths& project,
     return Done{};
 }
 
-Status refresh_one(Context& context, const SessionView& session) {
+Status write_end(Context& context, const workspace::ProjectPaths& project,
+                 const SessionView& session) {
+    if (session.deliverables) {
+        const Status brought = bring_files(context, project, session);
+        if (!brought) return brought;
+    }
+    const SessionStatus from = session.started_at ? SessionStatus::running : SessionStatus::created;
+    return workspace::write_end(project, session, from, io::wall_now());
+}
+
+// A file that shows an end was written by who knew it, after this answer, or by a script that only
+// thinks so. False: nobody can tell now.
+bool ask_again(Context& context, SessionView& session) {
+    Result<BrokerClient*> broker = context.broker(Insistence::brief);
+    if (!broker) return false;
+    Result<StatusReply> reply = (*broker)->status(session.id.str(), /*exact=*/true);
+    if (reply) session = std::move(reply->session);
+    return reply.ok();
+}
+
+Status refresh_one(Context& context, SessionView& session) {
     const workspace::ProjectPaths project(session.origin.root);
     const std::optional<SessionView> before = workspace::standing_view(project, session.id);
-    // A final state.json was written by who knew; an older answer never takes it back.
-    if (!before || is_final(before->status)) return Done{};
+    if (!before) return Done{};
+    // Who writes an end also knows when it was.
+    const bool whole_end = is_final(before->status) && before->completed_at;
+    if (whole_end && !is_final(session.status) && !ask_again(context, session)) return Done{};
+    session.workspace = project.workspace(session.id);
+    Status written = Done{};
     if (is_final(session.status)) {
-        if (session.deliverables) {
-            if (const Status brought = bring_files(context, project, session); !brought)
-                return brought;
-        }
-        SessionView end = session;
-        end.workspace = project.workspace(session.id);
-        const SessionStatus from =
-            session.started_at ? SessionStatus::running : SessionStatus::created;
-        return workspace::write_end(project, end, from, io::wall_now());
+        if (!shows_end(project, session)) written = write_end(context, project, session);
+    } else if (before->status != session.status || before->detail != session.detail ||
+               before->attempt != session.attempt) {
+        written = workspace::write_live(project, session, io::wall_now());
     }
-    const bool agrees = before->status == session.status && before->detail == session.detail &&
-                        before->attempt == session.attempt;
-    return agrees ? Status(Done{}) : workspace::write_live(project, session, io::wall_now());
+    return written ? settle_edits(context, project, session) : written;
 }
 
 void hold_back(SessionView& view, const Error& error) {

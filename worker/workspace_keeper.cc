@@ -3,6 +3,7 @@
 #include <sys/inotify.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "common/io/files.h"
@@ -12,8 +13,10 @@ namespace iw::worker {
 namespace {
 
 constexpr std::uint32_t kWritten = IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE;
-constexpr std::uint32_t kGone = IN_MOVED_FROM | IN_DELETE;
+constexpr std::uint32_t kComeOrGone = IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE;
 constexpr Duration kRetryPause{10'000};
+// Of a running session, besides state.json.
+constexpr std::array kMadeAgain = {"prompt.md", "session.log"};
 
 void log_failure(const Status& status, const SessionId& id) {
     if (status) return;
@@ -36,6 +39,7 @@ void WorkspaceKeeper::follow(const AttemptRef& attempt) {
     Followed& followed = entry(attempt.session);
     followed.attempt = attempt;
     final_.erase(attempt.session);
+    awaited_.erase(attempt.session);
     if (is_new) {
         if (const auto view = parts_.view(attempt)) followed.known = workspace::shared_of(*view);
         followed.base = followed.known;
@@ -49,7 +53,12 @@ void WorkspaceKeeper::follow(const AttemptRef& attempt) {
 void WorkspaceKeeper::keep(SessionView session) {
     const SessionId id = session.id;
     const bool runs = session.status == SessionStatus::running;
-    if (!runs && !io::exists(parts_.project.workspace(id))) return leave(id);
+    if (!runs && !io::exists(parts_.project.workspace(id))) {
+        leave(id);
+        if (!is_final(session.status)) await(std::move(session));
+        return;
+    }
+    awaited_.erase(id);
     const auto found = followed_.find(id);
     if (found != followed_.end() && found->second.view.revision > session.revision) return;
     Followed& followed = entry(id);
@@ -73,11 +82,22 @@ void WorkspaceKeeper::drop_oldest_final() {
         leave(SessionId(*final_.begin()));
 }
 
+void WorkspaceKeeper::await(SessionView session) {
+    const SessionId id = session.id;
+    awaited_.insert_or_assign(id, std::move(session));
+    while (awaited_.size() > kAwaitedMax)
+        awaited_.erase(awaited_.begin());
+    watch_sessions();
+    // It may have been made before it was watched for.
+    if (io::exists(parts_.project.workspace(id))) changed(id);
+}
+
 void WorkspaceKeeper::leave(const SessionId& id) {
     final_.erase(id);
+    awaited_.erase(id);
     if (followed_.erase(id) == 0) return;
     parts_.watch.remove(parts_.project.workspace(id));
-    if (followed_.empty()) parts_.watch.remove(parts_.project.sessions);
+    if (followed_.empty() && awaited_.empty()) parts_.watch.remove(parts_.project.sessions);
 }
 
 void WorkspaceKeeper::leave(const AttemptRef& attempt) {
@@ -85,13 +105,29 @@ void WorkspaceKeeper::leave(const AttemptRef& attempt) {
     if (found != followed_.end() && found->second.attempt == attempt) leave(attempt.session);
 }
 
+void WorkspaceKeeper::watch_sessions() {
+    const std::string& sessions = parts_.project.sessions;
+    const auto on_change = [this](const std::string& name) { changed(SessionId(name)); };
+    const Status watched = parts_.watch.add(sessions, kComeOrGone, on_change);
+    if (watched) return;
+    io::log(io::LogLevel::warn, "cannot watch the workspaces",
+            {{"error", watched.error().message}});
+}
+
+// A folder of this name has come or gone.
+void WorkspaceKeeper::changed(const SessionId& id) {
+    const auto found = awaited_.find(id);
+    if (found == awaited_.end()) return look_at(id);
+    SessionView session = std::move(found->second);
+    awaited_.erase(found);
+    keep(std::move(session));
+}
+
 void WorkspaceKeeper::watch_folders(const SessionId& id) {
-    log_failure(parts_.watch.add(parts_.project.sessions, kGone,
-                                 [this](const std::string& name) { look_at(SessionId(name)); }),
-                id);
+    watch_sessions();
     log_failure(parts_.watch.add(parts_.project.workspace(id), kWritten,
                                  [this, id](const std::string& name) {
-                                     if (name == "state.json") look_at(id);
+                                     if (name == "state.json" || is_lost(id, name)) look_at(id);
                                  }),
                 id);
 }
@@ -102,18 +138,29 @@ void WorkspaceKeeper::look_at_all() {
     std::vector<SessionId> ids;
     for (const auto& [id, followed] : followed_)
         ids.push_back(id);
+    for (const auto& [id, session] : awaited_)
+        ids.push_back(id);
     for (const SessionId& id : ids)
-        look_at(id);
+        changed(id);
+}
+
+bool WorkspaceKeeper::is_lost(const SessionId& id, const std::string& name) const {
+    return std::ranges::find(kMadeAgain, name) != kMadeAgain.end() &&
+           !io::exists(parts_.project.workspace(id) + "/" + name);
 }
 
 void WorkspaceKeeper::look_at(const SessionId& id) {
     const auto found = followed_.find(id);
     if (found == followed_.end()) return;
     Followed& followed = found->second;
+    const bool runs = followed.attempt || followed.view.status == SessionStatus::running;
     if (!io::exists(parts_.project.workspace(id))) {
-        const bool runs = followed.attempt || followed.view.status == SessionStatus::running;
         return runs ? make_again(followed) : leave(id);
     }
+    // A removal goes file by file, and what we write in between keeps it from taking the folder.
+    if (runs &&
+        std::ranges::any_of(kMadeAgain, [&](const char* name) { return is_lost(id, name); }))
+        return make_again(followed);
     const auto now = workspace::state_version(parts_.project, id);
     // Somebody removes a workspace that is over, file by file: what we put there would be in the
     // way.

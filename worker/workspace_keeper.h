@@ -50,7 +50,8 @@ class WorkspaceKeeper {
     void follow(const AttemptRef& attempt);
     // A session that does not run here, as the broker shows it: waiting, running elsewhere, or
     // final. What was kept of it before is replaced, unless that was newer. Of final ones the
-    // newest kFinalMax are kept.
+    // newest kFinalMax are kept. A waiting one may be told of before ictl has made its workspace,
+    // and is kept from the moment that it stands there.
     void keep(SessionView session);
     void leave(const SessionId& id);
     // Only if it is this attempt that is followed: a later one may have taken over.
@@ -66,6 +67,7 @@ class WorkspaceKeeper {
     void tick(Timestamp now);
 
     static constexpr std::size_t kFinalMax = 2000;
+    static constexpr std::size_t kAwaitedMax = 2000;
 
   private:
     struct Followed {
@@ -83,8 +85,13 @@ class WorkspaceKeeper {
     };
 
     Followed& entry(const SessionId& id);
+    // One of the files that a running session has from its creation on is not there.
+    bool is_lost(const SessionId& id, const std::string& name) const;
     void look_at(const SessionId& id);
+    void watch_sessions();
     void watch_folders(const SessionId& id);
+    void await(SessionView session);
+    void changed(const SessionId& id);
     void make_again(Followed& followed);
     void unsend(Followed& followed);
     void put_right(Followed& followed);
@@ -105,6 +112,8 @@ class WorkspaceKeeper {
     Parts parts_;
     std::map<SessionId, Followed> followed_;
     std::set<SessionId> final_;  // of followed_
+    // Live ones that do not run here and whose workspace has not been seen yet.
+    std::map<SessionId, SessionView> awaited_;
     std::uint64_t last_ticket_ = 0;
     Timestamp now_;
     std::optional<Timestamp> retry_at_;

@@ -38,7 +38,7 @@ std::string ProjectPaths::archived(const SessionId& id) const {
 }
 
 std::string workspace_of(const SessionView& session) {
-    if (!session.workspace.empty() || session.origin.empty()) return session.workspace;
+    if (session.origin.empty()) return session.workspace;
     return ProjectPaths(session.origin.root).workspace(session.id);
 }
 

@@ -31,8 +31,8 @@ struct ProjectPaths {
     std::string archived(const SessionId& id) const;
 };
 
-// Where a session's workspace stands: as reported, else below its origin; empty when neither is
-// known.
+// Where a session's workspace stands: below its origin, wherever it runs; of one without an origin
+// as reported, and empty when nothing was.
 std::string workspace_of(const SessionView& session);
 
 // Makes what is missing of sessions/, archive/sessions/, logs/, logs/orchestrator.log and touches

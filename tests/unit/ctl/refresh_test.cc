@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "common/io/files.h"
@@ -34,11 +35,20 @@ class RefreshTest : public ::testing::Test {
         if (is_final(status)) made.completed_at = made.created_at + Duration(1'000);
         return made;
     }
-    void refresh(SessionView shown) {
+    void edit_file(const std::string& field, const std::string& value) const {
+        const std::string path = project().workspace(SessionId(kId)) + "/state.json";
+        auto state = nlohmann::json::parse(*io::read_file(path, 1u << 20));
+        state[field] = nlohmann::json::parse(value);
+        ASSERT_TRUE(io::write_file(path, state.dump(), 0644, io::Sync::none).ok());
+    }
+    void refresh(SessionView shown, const std::string& endpoint = "") {
         std::istringstream in;
         std::ostringstream out;
         const Terminal terminal{.in = in, .out = out, .err = out};
-        Context context(GlobalOptions{}, terminal);
+        GlobalOptions options;
+        options.broker = endpoint;
+        options.patience = "100ms";
+        Context context(options, terminal);
         refresh_workspace(context, shown);
         EXPECT_EQ(out.str(), "");
     }
@@ -78,6 +88,67 @@ TEST_F(RefreshTest, NeverTakesAnEndBackAndNeverMakesAFolder) {
     ASSERT_TRUE(io::remove_tree(project().workspace(SessionId(kId))).ok());
     refresh(session(SessionStatus::killed, Detail::killed));
     EXPECT_FALSE(io::exists(project().workspace(SessionId(kId))));
+}
+
+TEST_F(RefreshTest, TellsTheBrokerWhatAScriptHasEdited) {
+    SessionView queued = session(SessionStatus::created, Detail::queued);
+    const std::string endpoint = "ipc://" + folder_.path("b.sock");
+    test::FakeBroker broker(endpoint, [&](const RequestFrame& frame) -> test::Answer {
+        const auto* edit = std::get_if<EditRequest>(&frame.body);
+        if (edit == nullptr) return test::refusal(ErrorCode::not_found, "nothing else is asked");
+        EditReply reply{.session = queued, .refused = {}};
+        if (edit->tags) reply.session.tags = *edit->tags;
+        if (edit->parent) reply.refused.push_back("parent: " + edit->parent->str() + " is unknown");
+        return Reply(reply);
+    });
+    edit_file("tags", R"(["mine"])");
+    edit_file("parent_session", R"("20251118-150000-nobody")");
+    refresh(queued, endpoint);
+    const Result<SessionView> shown =
+        workspace::view_from_state(*workspace::read_state(project(), SessionId(kId)));
+    EXPECT_EQ(shown->tags, std::vector<std::string>{"mine"});
+    EXPECT_TRUE(shown->parent.empty());
+    const std::string log =
+        *io::read_file(project().workspace(SessionId(kId)) + "/session.log", 9999);
+    EXPECT_NE(log.find("put right: parent: 20251118-150000-nobody is unknown"), std::string::npos);
+    ASSERT_EQ(broker.seen().size(), 1u);
+    queued.tags = {"mine"};
+    refresh(queued, endpoint);
+    EXPECT_EQ(broker.seen().size(), 1u) << "what agrees is not told again";
+}
+
+TEST_F(RefreshTest, PutsAStatusOfAScriptRight) {
+    edit_file("status", R"("KILLED")");
+    refresh(session(SessionStatus::running, Detail::working));
+    EXPECT_EQ(status_in_file(), SessionStatus::running);
+    refresh(session(SessionStatus::completed, Detail::done));
+    edit_file("status", R"("KILLED")");
+    refresh(session(SessionStatus::completed, Detail::done));
+    EXPECT_EQ(status_in_file(), SessionStatus::completed);
+}
+
+TEST_F(RefreshTest, AnEditWaitsInTheFileWhileNobodyCanTakeIt) {
+    edit_file("tags", R"(["mine"])");
+    refresh(session(SessionStatus::created, Detail::queued), "ipc://" + folder_.path("none.sock"));
+    const Result<SessionView> shown =
+        workspace::view_from_state(*workspace::read_state(project(), SessionId(kId)));
+    EXPECT_EQ(shown->tags, std::vector<std::string>{"mine"});
+}
+
+TEST_F(RefreshTest, PutsRightWhatAScriptMadeOfAnEnd) {
+    const std::string folder = project().workspace(SessionId(kId));
+    const SessionView killed = session(SessionStatus::killed, Detail::killed);
+    refresh(killed);
+    const std::string right = *workspace::read_state(project(), SessionId(kId));
+    std::string wrong = right;
+    wrong.replace(wrong.find("\"KILLED\""), 8, "\"FAILED\"");
+    for (const std::string& text : {wrong, std::string("{\"status\": \"KIL")}) {
+        ASSERT_TRUE(io::write_file(folder + "/state.json", text, 0644, io::Sync::none).ok());
+        refresh(killed);
+        EXPECT_EQ(*workspace::read_state(project(), SessionId(kId)), right);
+    }
+    const std::string log = *io::read_file(folder + "/session.log", 9999);
+    EXPECT_NE(log.find("[WARN] state.json was no JSON object"), std::string::npos) << log;
 }
 
 TEST_F(RefreshTest, AnotherHostsFilesAreNotOurs) {

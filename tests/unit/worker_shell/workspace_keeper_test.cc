@@ -238,6 +238,29 @@ TEST_F(WorkspaceKeeperTest, ARunningWorkspaceThatIsMovedIsMadeAgain) {
     EXPECT_EQ(state()["status"], "RUNNING");
 }
 
+TEST_F(WorkspaceKeeperTest, AnEditOfAWaitingSessionReachesTheBroker) {
+    keeper_.connected();
+    // The broker tells of it before ictl has made its workspace.
+    const SessionView waiting = view_of(SessionId("20251118-151500-c"), SessionStatus::created);
+    keeper_.keep(waiting);
+    make(waiting);
+    watch_.read();
+    edit("parent_session", kParent.str(), waiting.id);
+    ASSERT_EQ(edits().size(), 1u);
+    EXPECT_EQ(edits()[0].parent, kParent);
+}
+
+TEST_F(WorkspaceKeeperTest, AFileOfARunningSessionThatIsRemovedIsMadeAgain) {
+    run();
+    for (const char* name : {"prompt.md", "session.log", "state.json"}) {
+        ASSERT_TRUE(io::remove_file(folder() + "/" + name).ok());
+        watch_.read();
+        EXPECT_TRUE(io::exists(folder() + "/" + name)) << name;
+    }
+    EXPECT_EQ(read(folder() + "/prompt.md"), "prompt");
+    EXPECT_NE(log().find("[WARN] Workspace of a running session"), std::string::npos) << log();
+}
+
 TEST_F(WorkspaceKeeperTest, AFinalSessionIsPutRightAsLongAsItStands) {
     run();
     const SessionView final_view = view_of(kRef.session, SessionStatus::completed);
