@@ -52,7 +52,8 @@ class ContractCase(SharedFleetCase):
         fleet.agent("fail-agent", FAILS)
         fleet.agent("gate-agent", GATED)
         fleet.agent("polite-agent", POLITE)
-        fleet.ictl("up")
+        if not fleet.placement:
+            fleet.ictl("up")
 
     def gated(self, agent="gate-agent", code=0, running=True):
         """A session that ends with `code` once its gate is opened; at the latest it is killed after the test."""

@@ -5,12 +5,13 @@ and 7) stands that of ours. `sleep`, `pkill` and `tail -f` are those of shims/. 
 they were skipped; their behaviour is also covered by example_tests.py.
 """
 
+import json
 import os
 import pathlib
 import re
 import unittest
 
-from examples import NOTE, ExampleProject
+from examples import DEVOPS, FRONTEND, NOTE, ExampleProject
 from fleet import SOURCE, wait_until
 
 PLACE = os.environ.get("IW_EXAMPLES_DOC", SOURCE.parent / "shared/seed/native-orchestrator-examples.md")
@@ -151,3 +152,45 @@ class Document(ExampleProject):
         child = next(each for each in ran if each != session)
         self.assertEqual(self.status(child)["parent_session"], session)
         self.assertIn("✅ Frontend component received", (self.workspace(session) / "handoff.txt").read_text())
+
+    def pattern(self, number):
+        """One of the five, with the names of agents and tasks that it leaves open."""
+        for name in ("agent1", "agent2", "agent3"):
+            self.example_agent(name, FRONTEND)
+        self.example_agent("recovery-agent", DEVOPS)
+        for name in ("task", "task1", "task2", "task3", "recovery-task"):
+            (self.root / name).write_text("# Task\n")
+        body = self.block("Common Patterns Summary", number - 1).replace("<task>", "task")
+        agent = "researcher-agent" if number == 4 else "grafana-agent"
+        return self.written("pattern.sh", "source scripts/ops/session-lib.sh\n" + body.replace("<agent>", agent))
+
+    def test_pattern_1(self):
+        self.assertEqual(json.loads(self.bash(f"bash {self.pattern(1)}").stdout)["status"], "success")
+
+    def test_pattern_2(self):
+        found = json.loads(self.bash(f"bash {self.pattern(2)}").stdout)
+        self.assertEqual([each["result"]["status"] for each in found.values()], ["success"] * 3)
+
+    def test_pattern_3(self):
+        self.service("grafana", "stopped")
+        output = self.bash(f"bash {self.pattern(3)}").stdout
+        self.assertIn("grafana service is stopped", output)
+        self.assertTrue(wait_until(lambda: len(self.roots_that_ran()) == 3))
+        self.wait(*self.roots_that_ran())
+        self.assert_ran_once_each(3)
+
+    def test_pattern_4(self):
+        gate = self.researcher()
+        terminal = self.on_terminal("bash", self.pattern(4))
+        self.assertTrue(terminal.read(b"reading about alerting"), terminal.output)
+        self.assertTrue(wait_until(terminal.leave), terminal.output)
+        gate.open()
+        self.assertEqual(terminal.finish(), 0, terminal.output)
+
+    def test_pattern_5(self):
+        self.service("prometheus", "missing")
+        done, failed = self.create("grafana-agent"), self.create("prometheus-agent")
+        self.wait(done, failed)
+        self.bash(f"bash {self.pattern(5)}")
+        self.assertTrue((self.archived(done) / "result.json").exists())
+        self.assertTrue((self.workspace(failed) / "result.json").exists())

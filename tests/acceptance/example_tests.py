@@ -4,7 +4,7 @@ import os
 import re
 import time
 
-from examples import BACKEND, SCRIPTS, TOGETHER, ExampleProject
+from examples import BACKEND, SCRIPTS, ExampleProject
 from fleet import wait_until
 
 PLAIN_FILES = {"prompt.md", "state.json", "session.log", "output.log"}
@@ -50,12 +50,7 @@ class Examples(ExampleProject):
         self.assertRegex("\n".join(lines), rf"{STAMP} \[ERROR\] Exit code: 9\n{STAMP} \[INFO\] Status: RUNNING → FAILED\n")
 
     def test_example_2_three_side_by_side(self):
-        for name in ("grafana", "prometheus", "traefik"):
-            self.validator(name, "running", pause=TOGETHER)
-        lines = self.script("validate_stack.sh")
-        sessions = lines[0].split()[1:]
-        self.assertEqual(lines[1:], [f"result: {session} success" for session in sessions] + ["good: 3 of 3"])
-        self.assert_ran_once_each(3)
+        self.run_side_by_side()
         # The same with one that is down: the script's own verdict.
         self.service("traefik", "stopped")
         done = self.run_program(["bash", SCRIPTS / "validate_stack.sh"], check=False)

@@ -80,6 +80,15 @@ class ExampleProject:
     def service(self, name, state):
         (self.folder / "services" / name).write_text(f"{state}\n")
 
+    def run_side_by_side(self):
+        """Example 2's behaviour with validators that wait for one another."""
+        for name in ("grafana", "prometheus", "traefik"):
+            self.validator(name, "running", pause=TOGETHER)
+        lines = self.script("validate_stack.sh")
+        sessions = lines[0].split()[1:]
+        self.assertEqual(lines[1:], [f"result: {session} success" for session in sessions] + ["good: 3 of 3"])
+        self.assert_ran_once_each(3)
+
     def researcher(self):
         gate = Gate(self.folder / "research-gate")
         self.example_agent("researcher-agent", RESEARCHER)
@@ -115,8 +124,8 @@ class ExampleProject:
         return json.loads((self.workspace(session) / "result.json").read_text())
 
     def wait_for_status(self, session, *statuses):
-        found = wait_until(lambda: self.state(session)["status"] in statuses)
-        self.assertTrue(found, f"{session} is {self.state(session)['status']}, not one of {statuses}")
+        found = wait_until(lambda: self.status(session)["status"] in statuses)
+        self.assertTrue(found, f"{session} is {self.status(session)['status']}, not one of {statuses}")
 
     def roots_that_ran(self):
         """Session id -> roots in which an agent of it started."""

@@ -1,12 +1,12 @@
 """The session contract, config.sh and "Limits": one test a rule."""
 
 import json
+import re
 import unittest
 
 from contract import ContractCase
-from fleet import wait_until
+from fleet import SOURCE, wait_until
 
-MB = 1_000_000
 # More than five times MAX_DISK_PER_SESSION_MB, in one go; then stays.
 HOARDER = """#!/bin/bash
 cat >/dev/null
@@ -40,6 +40,11 @@ class ConfigScript(ContractCase):
         script = (f'cd /tmp; before=$(shopt; set -o; pwd); source "{self.root}/scripts/ops/config.sh"; '
                   'after=$(shopt; set -o; pwd); [[ $before == "$after" ]] && echo same')
         self.assertEqual(self.bash(script).stdout, "same\n")
+
+    def test_a_page_says_what_each_variable_does(self):
+        names = re.findall(r"^([A-Z_]+)=", (self.root / "scripts/ops/config.sh").read_text(), re.M)
+        page = (SOURCE / "docs/config.md").read_text()
+        self.assertEqual([name for name in names if f"`{name}`" not in page], [])
 
     def test_create_sends_its_limits_and_a_plain_submit_runs_for_a_day(self):
         def timeout(session):

@@ -199,6 +199,16 @@ class Workspace(ContractCase):
         for name in ("prompt.md", "state.json", "session.log"):
             self.assertEqual(after[name], before[name])
 
+    def test_a_running_one_that_is_removed_does_not_harm_its_session(self):
+        session, gate = self.gated()
+        # It may be made again before rm has removed the folder itself, and then rm complains.
+        self.run_program(["rm", "-rf", self.workspace(session)], check=False)
+        self.assertTrue(wait_until((self.workspace(session) / "state.json").exists))
+        gate.open()
+        self.assertEqual(self.wait(session), 0)
+        for name in ("prompt.md", "state.json", "session.log"):
+            self.assertTrue((self.workspace(session) / name).exists(), name)
+
 
 class StateFile(ContractCase):
     def test_has_its_fields_and_status_prints_the_same(self):

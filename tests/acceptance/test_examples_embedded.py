@@ -1,9 +1,10 @@
-"""The examples on the embedded fleet of a directory made by `ictl init`."""
+"""The examples and patterns on the embedded fleet of a directory made by `ictl init`."""
 
 import unittest
 
 from example_tests import Examples, OneSlotExamples
 from fleet import FleetCase
+from pattern_tests import Patterns
 
 
 class Embedded(Examples, FleetCase):
@@ -11,6 +12,10 @@ class Embedded(Examples, FleetCase):
 
 
 class EmbeddedWithOneSlot(OneSlotExamples, FleetCase):
+    pass
+
+
+class EmbeddedPatterns(Patterns, FleetCase):
     pass
 
 
