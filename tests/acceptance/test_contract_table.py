@@ -11,7 +11,7 @@ NAMED = re.compile(r"`([A-Z]\w*)\.(test_\w+|[A-Z]\w+)`")
 def python_tests(path):
     """(class, test) of one file."""
     text = path.read_text()
-    for match in re.finditer(r"^class (\w+)\(.*?\):\n(.*?)(?=^class |^if __name__|\Z)", text, re.M | re.S):
+    for match in re.finditer(r"^class (\w+)(?:\(.*?\))?:\n(.*?)(?=^class |^if __name__|\Z)", text, re.M | re.S):
         for name in re.findall(r"^    def (test_\w+)\(", match[2], re.M):
             yield match[1], name
 
