@@ -232,11 +232,11 @@ TEST(WorkerLife, ARunningWorkspaceSurvivesEditsAndMoves) {
 
 TEST(WorkerLife, AnAgentThatRuinsItsWorkspaceStillEnds) {
     TestFleet fleet;
+    // Renamed into place: what the worker makes again in between is not in the way.
     fleet.add_agent("ruin",
-                    "#!/bin/sh\ncd \"$IW_WORKSPACE\" || exit 1\nrm -f session.log state.json\n"
-                    "mkfifo session.log result.json\nmkdir state.json\n"
-                    "rm -f \"$IW_PROJECT_ROOT/logs/orchestrator.log\"\n"
-                    "mkfifo \"$IW_PROJECT_ROOT/logs/orchestrator.log\"\n");
+                    "#!/bin/sh\ncd \"$IW_WORKSPACE\" || exit 1\nmkfifo a b c\nmv -f a session.log\n"
+                    "mv -f b result.json\nmv -f c \"$IW_PROJECT_ROOT/logs/orchestrator.log\"\n"
+                    "rm -f state.json\nmkdir state.json\nexit 0\n");
     fleet.add_agent("good", kGood);
     ASSERT_TRUE(fleet.start());
     const SessionId id = fleet.submit("ruin", "x");
