@@ -11,7 +11,7 @@ import tempfile
 import time
 import unittest
 
-BUILD = pathlib.Path(os.environ["IW_TEST_BUILD"])
+BUILD = pathlib.Path(os.environ["IW_TEST_BUILD"]).resolve()
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(SOURCE / "tests/support"))
 from reaper import Reaper  # noqa: E402  pylint: disable=wrong-import-position

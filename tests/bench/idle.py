@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What an idle fleet costs: CPU time and wake-ups of each of its processes, from /proc, over some time.
 
-usage: IW_TEST_BUILD=build/release tests/bench/idle.py [SECONDS [SESSIONS]]     (default 60 s, 5 sleeping sessions)
+usage: scripts/bench idle [SECONDS [SESSIONS]]     (default 60 s, 5 sleeping sessions)
 """
 
 import os

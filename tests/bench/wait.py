@@ -2,7 +2,7 @@
 """What `ictl wait --any` costs on many sessions: its wake-ups while nothing ends, and the time from the first end to its
 return.
 
-usage: IW_TEST_BUILD=build/release tests/bench/wait.py [SESSIONS [SECONDS]]     (default 100 sessions, 20 quiet seconds)
+usage: scripts/bench wait [SESSIONS [SECONDS]]     (default 100 sessions, 20 quiet seconds)
 """
 
 import pathlib
