@@ -19,6 +19,12 @@ Result<R> only(Result<Reply> reply) {
     return make_error(ErrorCode::bad_request, "the broker answered something else");
 }
 
+// In the second that a state.json can tell. The status alone may be a script's.
+bool shows_end(const SessionView& shown, const SessionView& outcome) {
+    return is_final(shown.status) && shown.completed_at && outcome.completed_at &&
+           format_utc(*shown.completed_at) == format_utc(*outcome.completed_at);
+}
+
 }  // namespace
 
 // ---- As the runner -----------------------------------------------------------------------------
@@ -66,6 +72,8 @@ void WorkerServer::act(WriteFinal& action) {
     if (!runner_.is_delivered(action)) return write_final(action);
     // Files of an earlier attempt that ran here make room first.
     runner_.prepare_delivery(action.outcome, broker_now());
+    // It may never have been shown as running before: nothing must take that back.
+    if (action.outcome.started_at) keep(workspace::delivering_view(action.outcome));
     const std::string workspace = project_.workspace(action.outcome.id);
     fetcher_.start(std::move(action), workspace);
 }
@@ -115,14 +123,15 @@ void WorkerServer::told(const SessionView& view) {
     keep(view);
 }
 
-// Ended while this worker was not there to be told.
+// Ended while this worker was not there to be told. From here on it is as if it had been: what
+// cannot be written or brought now is tried again.
 void WorkerServer::told_end(const SessionView& view) {
     const auto shown = workspace::standing_view(project_, view.id);
-    if (!shown || is_final(shown->status)) return keep(view);
-    WriteFinal action{.attempt = {view.id, {view.generation, view.attempt}},
-                      .outcome = view,
-                      .before = shown->status};
-    act(action);
+    // A script may have written a final status of its own into a session that was running.
+    if (!shown || shows_end(*shown, view)) return keep(view);
+    CloseEvent close;
+    close.outcomes.push_back(Outcome{.session = view});
+    dispatch(std::move(close));
 }
 
 WorkspaceKeeper::Parts WorkerServer::keeper_parts() {

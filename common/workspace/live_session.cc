@@ -20,8 +20,7 @@ Status write_live(const ProjectPaths& project, const SessionView& session, WallT
     return write_state(project, view, active, now);
 }
 
-Status write_run(const ProjectPaths& project, const SessionView& outcome, WallTime now) {
-    if (!outcome.started_at) return Done{};
+SessionView delivering_view(const SessionView& outcome) {
     SessionView running = outcome;
     running.status = SessionStatus::running;
     running.detail = Detail::delivering;
@@ -29,7 +28,12 @@ Status write_run(const ProjectPaths& project, const SessionView& outcome, WallTi
     running.exit_code.reset();
     running.reason.clear();
     running.kill_reason.clear();
-    return write_live(project, running, now);
+    return running;
+}
+
+Status write_run(const ProjectPaths& project, const SessionView& outcome, WallTime now) {
+    if (!outcome.started_at) return Done{};
+    return write_live(project, delivering_view(outcome), now);
 }
 
 }  // namespace iw::workspace

@@ -89,7 +89,9 @@ Status write_returned(const ProjectPaths& project, const SessionView& session, S
 // session.log at a start and a return, and room for the next attempt's files (begin_attempt). A
 // final state.json, and a workspace that is missing, stay as they are.
 Status write_live(const ProjectPaths& project, const SessionView& session, WallTime now);
-// The same for what is known of a run by its end only, before its files are brought.
+// How a session shows that has ended while its files are being brought: RUNNING (delivering).
+SessionView delivering_view(const SessionView& outcome);
+// write_live for what is known of a run by its end only, before its files are brought.
 Status write_run(const ProjectPaths& project, const SessionView& outcome, WallTime now);
 
 // state.json as it stands in sessions/ or the archive (folder or `<id>.tar.gz`).

@@ -1,8 +1,10 @@
 // Sessions that run under another root than their project's: their files come home before their end
 // shows there, through cuts, restarts and hosts without a worker.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/file.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -28,7 +30,9 @@ class TravelFleet {
     }
     ~TravelFleet() {
         if (runner_) runner_->kill();
+        if (other_) other_->kill();
         end_tmux_of(runner_state());
+        end_tmux_of(owner_.file("o"));
     }
 
     TestFleet& owner() { return owner_; }
@@ -46,14 +50,15 @@ class TravelFleet {
         IW_CHECK(io::write_file(folder + "/run", script, 0755, io::Sync::none).ok());
     }
     void start_runner() {
-        ChildProcess::Options options = owner_.worker_options();
-        for (std::size_t i = 0; i + 1 < options.argv.size(); ++i) {
-            if (options.argv[i] == "--root") options.argv[i + 1] = runner_root();
-            if (options.argv[i] == "--state-dir") options.argv[i + 1] = runner_state();
-            if (options.argv[i] == "--host") options.argv[i + 1] = io::host_name();
-        }
-        options.log = runner_log();
-        runner_.emplace(options);
+        runner_.emplace(options_of(runner_root(), runner_state(), runner_log()));
+    }
+    // A second runner, whose agent of the same name does something else.
+    void start_other_runner(const std::string& script) {
+        const std::string root = owner_.file("other");
+        IW_CHECK(io::make_folders(root + "/scripts/ops", 0755).ok());
+        IW_CHECK(io::make_folders(root + "/agents/maker", 0755).ok());
+        IW_CHECK(io::write_file(root + "/agents/maker/run", script, 0755, io::Sync::none).ok());
+        other_.emplace(options_of(root, owner_.file("o"), owner_.file("other.log")));
     }
     // Both workers, known to the broker.
     bool start() {
@@ -119,6 +124,17 @@ class TravelFleet {
     }
 
   private:
+    ChildProcess::Options options_of(const std::string& root, const std::string& state,
+                                     const std::string& log) const {
+        ChildProcess::Options options = owner_.worker_options();
+        for (std::size_t i = 0; i + 1 < options.argv.size(); ++i) {
+            if (options.argv[i] == "--root") options.argv[i + 1] = root;
+            if (options.argv[i] == "--state-dir") options.argv[i + 1] = state;
+            if (options.argv[i] == "--host") options.argv[i + 1] = io::host_name();
+        }
+        options.log = log;
+        return options;
+    }
     static void end_tmux_of(const std::string& state) {
         const Result<std::string> text = io::read_file(state + "/tmux.pid", 4096);
         if (!text) return;
@@ -134,6 +150,7 @@ class TravelFleet {
 
     TestFleet owner_;
     std::optional<ChildProcess> runner_;
+    std::optional<ChildProcess> other_;
 };
 
 constexpr const char* kMaker =
@@ -296,6 +313,33 @@ TEST(Travel, WhatAnEarlierAttemptLeftComesHomeToo) {
     EXPECT_EQ(fleet.owner().text(home + "/attempts/1/number"), "1\n");
 }
 
+TEST(Travel, ARetryOnAnotherHostBringsItsOwnFilesAlone) {
+    TravelFleet fleet;
+    fleet.add_agent(
+        "#!/bin/sh\ncd \"$IW_WORKSPACE\" || exit 9\n"
+        "echo $IW_ATTEMPT > number\necho first > first\nexit 1\n");
+    ASSERT_TRUE(fleet.start()) << fleet.logs();
+    Submission submission = make_submission("maker", "again", "");
+    submission.retry = RetryPolicy{.attempts_max = 2,
+                                   .backoff = Duration{4'000},
+                                   .backoff_max = Duration{4'000},
+                                   .causes = {}};
+    const SessionId id = fleet.submit(std::move(submission), "here");
+    const auto failed_once = [&] {
+        const auto view = fleet.owner().view(id);
+        return view && view->detail == Detail::retrying;
+    };
+    ASSERT_TRUE(wait_until(failed_once, kLong)) << fleet.logs();
+    fleet.runner().send_signal(SIGTERM);
+    ASSERT_TRUE(fleet.runner().wait_exit(kCap).has_value());
+    fleet.start_other_runner(
+        "#!/bin/sh\ncd \"$IW_WORKSPACE\" || exit 9\necho $IW_ATTEMPT > number\n");
+    EXPECT_EQ(fleet.end_of(id)["status"], "COMPLETED") << fleet.logs();
+    EXPECT_EQ(fleet.owner().text(fleet.owner().workspace(id) + "/number"), "2\n");
+    EXPECT_EQ(fleet.names(id),
+              (Names{"number", "output.log", "prompt.md", "session.log", "state.json"}));
+}
+
 TEST(Travel, ATimeoutElsewhereIsToldInThisProjectsLog) {
     TravelFleet fleet;
     fleet.add_agent("#!/bin/sh\nexec sleep 600\n");
@@ -308,6 +352,73 @@ TEST(Travel, ATimeoutElsewhereIsToldInThisProjectsLog) {
     const std::string log = fleet.owner().text(fleet.owner().root() + "/logs/orchestrator.log");
     EXPECT_NE(log.find("[WARN] Session timeout: " + id.str() + " ("), std::string::npos) << log;
     EXPECT_NE(log.find(" > 1s)"), std::string::npos) << log;
+}
+
+// Another process that brings files into a workspace keeps others out: as a disk that is full.
+io::UniqueFd hold(const std::string& workspace) {
+    io::UniqueFd fd(::open(workspace.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    IW_CHECK(fd.valid() && ::flock(fd.get(), LOCK_EX) == 0);
+    return fd;
+}
+
+TEST(Travel, WhatCannotBePutThereIsToldAndTriedAgain) {
+    TravelFleet fleet;
+    fleet.add_agent(
+        "#!/bin/sh\ncd \"$IW_WORKSPACE\" || exit 9\n"
+        "while [ ! -e \"$IW_PROJECT_ROOT/go\" ]; do sleep 0.05; done\n"
+        "echo '{}' > result.json\n");
+    ASSERT_TRUE(fleet.start()) << fleet.logs();
+    const SessionId id = fleet.submit();
+    const std::string home = fleet.owner().workspace(id);
+    io::UniqueFd held = hold(home);
+    ASSERT_TRUE(io::write_file(fleet.runner_root() + "/go", "", 0644, io::Sync::none).ok());
+    const auto told = [&] {
+        return fleet.owner().text(home + "/session.log").find("cannot be brought here yet") !=
+               std::string::npos;
+    };
+    ASSERT_TRUE(wait_until(told, kLong)) << fleet.logs();
+    EXPECT_EQ(fleet.owner().state_json(id)["status"], "RUNNING");
+    EXPECT_EQ(fleet.owner().view(id)->status, SessionStatus::running);
+    EXPECT_FALSE(io::exists(home + "/result.json"));
+    held.reset();
+    EXPECT_EQ(fleet.end_of(id)["status"], "COMPLETED") << fleet.logs();
+    EXPECT_TRUE(io::exists(home + "/result.json"));
+}
+
+// The broker waits for nobody who said goodbye, so it tells the end once, in a list.
+TEST(Travel, AnEndThatTheOwnerMissedIsTriedAgainToo) {
+    TravelFleet fleet;
+    fleet.add_agent(
+        "#!/bin/sh\ncd \"$IW_WORKSPACE\" || exit 9\n"
+        "while [ ! -e \"$IW_PROJECT_ROOT/go\" ]; do sleep 0.05; done\necho late > late\n");
+    ASSERT_TRUE(fleet.start()) << fleet.logs();
+    const SessionId id = fleet.submit();
+    const std::string home = fleet.owner().workspace(id);
+    ASSERT_TRUE(
+        wait_until([&] { return fleet.owner().state_json(id)["status"] == "RUNNING"; }, kLong))
+        << fleet.logs();
+    fleet.owner().worker().send_signal(SIGTERM);
+    ASSERT_TRUE(fleet.owner().worker().wait_exit(kCap).has_value());
+    ASSERT_TRUE(io::write_file(fleet.runner_root() + "/go", "", 0644, io::Sync::none).ok());
+    ASSERT_EQ(fleet.owner().wait_status(id, SessionStatus::completed).status,
+              SessionStatus::completed);
+    // A script has its own idea of it, as Example 7's.
+    nlohmann::json edited = fleet.owner().state_json(id);
+    edited["status"] = "KILLED";
+    ASSERT_TRUE(io::write_file(home + "/state.json", edited.dump(), 0644, io::Sync::none).ok());
+    io::UniqueFd held = hold(home);
+    fleet.owner().start_worker();
+    const auto told = [&] {
+        return fleet.owner().text(home + "/session.log").find("cannot be brought here yet") !=
+               std::string::npos;
+    };
+    ASSERT_TRUE(wait_until(told, kLong)) << fleet.logs();
+    EXPECT_FALSE(io::exists(home + "/late"));
+    held.reset();
+    ASSERT_TRUE(wait_until([&] { return io::exists(home + "/late"); }, kCap)) << fleet.logs();
+    ASSERT_TRUE(
+        wait_until([&] { return fleet.owner().state_json(id)["status"] == "COMPLETED"; }, kCap))
+        << fleet.logs();
 }
 
 // ---- Without a worker at the origin ------------------------------------------------------------
