@@ -173,8 +173,7 @@ void Oracle::on(const broker::WorkerRegistered& body, Timestamp) {
 }
 
 void Oracle::on(const broker::WorkerNoted& body, Timestamp decided) {
-    if (body.state == "away") away_.insert(body.name);
-    if (body.state != "away") away_.erase(body.name);
+    states_[body.name] = body.state;
     const Duration silent = silence(heard_name_[body.name], decided);
     const bool is_lost = body.state == "lost" && silent < limits::kLostAfter;
     const bool is_unreachable = body.state == "unreachable" && silent < limits::kUnreachableAfter;
@@ -305,14 +304,18 @@ void Oracle::check_closed(const Known& known, const broker::SessionClosed& close
     const Origin& origin = known.submission.origin;
     for (const auto& [name, worker] : workers_) {
         const bool is_owner = worker.host == origin.host && worker.root == origin.root;
-        if (!is_owner || away_.contains(name)) continue;
+        const std::string& state = states_[name];
+        if (!is_owner || state == "away") continue;
         if (closed.by == name.str()) {
             if (!files_.contains({name, closed.id}))
                 fail("P7: " + closed.id.str() + " is final before its files are there");
             return;
         }
-        const Duration silent = silence(heard_name_[name], decided);
-        if (silent < limits::kUnreachableAfter)
+        // Given up for good reason, and heard in this very turn: after what was closed, since its
+        // record would say so otherwise.
+        const Timestamp heard = heard_name_[name];
+        if ((state == "unreachable" || state == "lost") && heard == decided) continue;
+        if (silence(heard, decided) < limits::kUnreachableAfter)
             fail("P7: " + closed.id.str() + " did not wait for its owner " + name.str());
     }
 }

@@ -147,7 +147,7 @@ class Oracle {
     std::map<AttemptRef, Agent> agents_;
     std::map<SessionId, Known> sessions_;
     std::map<WorkerName, broker::WorkerRegistered> workers_;
-    std::set<WorkerName> away_;  // said goodbye
+    std::map<WorkerName, std::string> states_;  // as recorded; none yet: up
     std::set<std::pair<WorkerName, SessionId>> files_;
     std::vector<SessionId> history_;  // by seq
     std::vector<Committed> records_;

@@ -80,14 +80,17 @@ class Planted : public ::testing::TestWithParam<PlantedBug> {
 };
 
 TEST_P(Planted, IsFound) {
+    std::string other = "nothing";
     for (std::uint64_t seed = 1; seed <= kSeedsForABug; ++seed) {
         const Verdict verdict = run(seed);
         if (!verdict.violation) continue;
+        // A bug may break other promises as well; which of them shows first is the workload's.
+        other = *verdict.violation;
+        if (!other.starts_with(GetParam().promise)) continue;
         RecordProperty("seed", static_cast<int>(seed));
-        EXPECT_TRUE(verdict.violation->starts_with(GetParam().promise)) << *verdict.violation;
         return;
     }
-    FAIL() << "not found in " << kSeedsForABug << " seeds";
+    FAIL() << "not found in " << kSeedsForABug << " seeds; seen instead: " << other;
 }
 
 INSTANTIATE_TEST_SUITE_P(Simulation, Planted, ::testing::ValuesIn(kPlants),
