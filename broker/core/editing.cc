@@ -31,9 +31,10 @@ void BrokerCore::State::on(EditEvent event) {
     const SessionId id(event.request.id);
     const Session* session = durable_.session(id);
     if (session == nullptr) return edit_final(std::move(event));
-    if (caller.inside && !is_at_or_below(*session, caller.inside->session)) {
+    if (caller.inside && !is_own(*session, caller.inside->session)) {
         return refuse(caller, ErrorCode::forbidden,
-                      "session " + id.str() + " is not below " + caller.inside->session.str() +
+                      "session " + id.str() + " was not submitted inside " +
+                          caller.inside->session.str() +
                           ", which may edit itself and its own only");
     }
     EditRequest& request = event.request;
@@ -50,7 +51,8 @@ void BrokerCore::State::on(EditEvent event) {
     if (request.metadata && *request.metadata != particulars.metadata)
         edited.metadata = std::move(request.metadata);
     if (request.parent && *request.parent != particulars.parent) {
-        const std::optional<Error> error = parent_refusal(*session, *request.parent);
+        std::optional<Error> error = parent_refusal(*session, *request.parent);
+        if (!error && caller.inside) error = stranger_refusal(*caller.inside, *request.parent);
         if (error) answer.refused.push_back("parent: " + error->message);
         if (!error) edited.parent = std::move(request.parent);
     }
@@ -115,6 +117,14 @@ std::optional<Error> BrokerCore::State::parent_refusal(const Session& session,
     }
     if (std::optional<Error> error = parent_refusal(parent)) return error;
     return family_refusal(session, *found);
+}
+
+// A family lends its slots and runs on under holds; nobody joins one by its own word.
+std::optional<Error> BrokerCore::State::stranger_refusal(const AttemptRef& inside,
+                                                         const SessionId& parent) const {
+    if (parent.empty() || is_own(*durable_.session(parent), inside.session)) return std::nullopt;
+    return conflict("session " + parent.str() + " was not submitted inside " +
+                    inside.session.str());
 }
 
 std::optional<Error> BrokerCore::State::family_refusal(const Session& session,

@@ -50,9 +50,9 @@ void BrokerCore::State::on(ExtendEvent event) {
     if (session == nullptr || session->phase == Phase::closing) {
         return refuse(caller, ErrorCode::conflict, named + " has already ended");
     }
-    if (caller.inside && !is_at_or_below(*session, caller.inside->session)) {
+    if (caller.inside && !is_own(*session, caller.inside->session)) {
         return refuse(caller, ErrorCode::forbidden,
-                      named + " is not below " + caller.inside->session.str() +
+                      named + " was not submitted inside " + caller.inside->session.str() +
                           ", which may extend itself and its own only");
     }
     const Result<Duration> wanted = wanted_timeout(event, session->timeout);

@@ -1,7 +1,6 @@
 // Wishes to end a session, with all that is below it or without. What is with no worker ends at
 // once; the rest is asked of the worker, again and again, until it reports the end.
 
-#include <algorithm>
 #include <utility>
 
 #include "broker/core/state.h"
@@ -28,11 +27,11 @@ void BrokerCore::State::on(KillEvent event) {
                           "attempt " + attempt_name(*caller.inside) +
                               " is not the current one of its session; nothing was killed");
         }
-        const std::vector<SessionId>& above = session->particular().ancestors;
-        if (std::find(above.begin(), above.end(), caller.inside->session) == above.end()) {
+        const SessionId& killer = caller.inside->session;
+        if (*session->id == killer || !is_own(*session, killer)) {
             return refuse(caller, ErrorCode::forbidden,
-                          "session " + event.id.str() + " is not below " +
-                              caller.inside->session.str() + ", which may kill its own only");
+                          "session " + event.id.str() + " was not submitted inside " +
+                              killer.str() + ", which may kill its own only");
         }
     }
     // Its outcome is decided, and a normal end leaves what is below it alone.

@@ -84,6 +84,17 @@ bool is_at_or_below(const Session& session, const SessionId& top) {
     return std::find(above.begin(), above.end(), top) != above.end();
 }
 
+bool is_own(const Session& session, const SessionId& top) {
+    if (*session.id == top) return true;
+    const Particulars& particulars = session.particular();
+    const std::vector<SessionId>& above = particulars.ancestors;
+    for (std::size_t i = above.size(); i-- > 0;) {
+        if ((particulars.inside_links >> i & 1u) == 0) return false;
+        if (above[i] == top) return true;
+    }
+    return false;
+}
+
 StatusChange shown(const Session& session) {
     const Progress& progress = session.progressed();
     switch (session.phase) {

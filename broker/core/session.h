@@ -136,6 +136,9 @@ static_assert(sizeof(Session) <= 88, "a million of these wait in a full queue");
 
 // Whether it is the session with that id, or below it.
 bool is_at_or_below(const Session& session, const SessionId& top);
+// Whether it is the session with that id, or was submitted inside it, or inside such a one: what an
+// attempt of it may rule over. Whom somebody else has put below it is not its own.
+bool is_own(const Session& session, const SessionId& top);
 // What records alone say that the session shows.
 StatusChange shown(const Session& session);
 // "CREATED/queued".

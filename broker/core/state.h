@@ -295,6 +295,8 @@ class BrokerCore::State {
     void edit_final(EditEvent event);
     // Why the session may not have this parent; empty: none.
     std::optional<Error> parent_refusal(const Session& session, const SessionId& parent) const;
+    // Why the parent is no affair of who asks from inside.
+    std::optional<Error> stranger_refusal(const AttemptRef& inside, const SessionId& parent) const;
     // Why those that would move along keep the session where it is.
     std::optional<Error> family_refusal(const Session& session, const Session& parent) const;
     // Records another parent, and puts everybody whose family that changes in its place again.

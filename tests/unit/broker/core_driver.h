@@ -79,6 +79,13 @@ class CoreDriver {
         EXPECT_FALSE(outcome.error.has_value()) << outcome.error->message;
         return outcome.id;
     }
+    SessionId submitted_inside(const SessionId& parent) {
+        SubmitEvent event;
+        event.caller = caller(7);
+        event.caller.inside = AttemptRef{parent, fence(parent)};
+        event.items.push_back({submission("a"), hash(1), std::nullopt});
+        return reply<SubmitReply>(step(std::move(event))).sessions.at(0).id;
+    }
     Actions kill(const SessionId& id, const std::string& reason) {
         return step(KillEvent{.caller = caller(1), .id = id, .reason = reason});
     }

@@ -30,13 +30,6 @@ struct Scene : CoreDriver {
     std::vector<std::string> set_parent(const SessionId& id, const SessionId& parent) {
         return edit({.id = id.str(), .parent = parent});
     }
-    SessionId inside(const SessionId& parent) {
-        SubmitEvent event;
-        event.caller = caller(7);
-        event.caller.inside = AttemptRef{parent, fence(parent)};
-        event.items.push_back({submission("a"), hash(1), std::nullopt});
-        return reply<SubmitReply>(step(std::move(event))).sessions.at(0).id;
-    }
     SessionId below(const SessionId& parent) {
         Submission child = submission("a");
         child.parent = parent;
@@ -166,7 +159,7 @@ TEST(Edit, DepthCountsWhatMovesAlong) {
 TEST(Edit, WhatTheLocalSocketVouchedForStays) {
     Scene scene(2);
     const SessionId parent = scene.submitted("a");
-    const SessionId child = scene.inside(parent);
+    const SessionId child = scene.submitted_inside(parent);
     const SessionId other = scene.waiting();
     EXPECT_EQ(scene.set_parent(child, other),
               Sentences{"parent: session " + child.str() + " was submitted inside " + parent.str() +
@@ -226,10 +219,10 @@ TEST(Edit, OnceItHasEndedOnlyWordsChange) {
               ErrorCode::not_found);
 }
 
-TEST(Edit, FromInsideOnlyWhatIsBelow) {
+TEST(Edit, FromInsideOnlyItsOwn) {
     Scene scene(3);
     const SessionId parent = scene.submitted("a");
-    const SessionId child = scene.inside(parent);
+    const SessionId child = scene.submitted_inside(parent);
     const SessionId other = scene.submitted("a");
     Caller inside = CoreDriver::caller(7);
     inside.inside = AttemptRef{parent, scene.fence(parent)};
@@ -249,6 +242,48 @@ TEST(Edit, FromInsideOnlyWhatIsBelow) {
     EXPECT_EQ(code(kept.id, kept), "ok");
     inside.inside->fence.attempt = 9;
     EXPECT_EQ(code(child, {}), "STALE_FENCE");
+}
+
+// Anybody who can write a state.json can put a session below another one. That one may lend it its
+// slot, but does not rule over it.
+TEST(Edit, AnEditGivesNoRightsOverTheChild) {
+    Scene scene(4);
+    const SessionId ruler = scene.submitted("a");
+    const SessionId own = scene.submitted_inside(ruler);
+    const SessionId other = scene.submitted("a");
+    const SessionId others_child = scene.submitted_inside(other);
+    EXPECT_EQ(scene.set_parent(other, own), Sentences{});
+    Caller inside = CoreDriver::caller(7);
+    inside.inside = AttemptRef{ruler, scene.fence(ruler)};
+    const auto code = [&scene](CoreEvent event) {
+        const auto error = CoreDriver::refusal(scene.step(std::move(event)));
+        return error ? std::string(name(error->code)) : "ok";
+    };
+    for (const SessionId& id : {other, others_child}) {
+        EXPECT_EQ(code(KillEvent{.caller = inside, .id = id, .reason = "mine"}), "FORBIDDEN");
+        EXPECT_EQ(code(ExtendEvent{.caller = inside, .id = id, .add = seconds(60)}), "FORBIDDEN");
+        EditEvent edit{.caller = inside, .request = {.id = id.str(), .tags = Sentences{"mine"}}};
+        EXPECT_EQ(code(edit), "FORBIDDEN");
+    }
+    // It keeps what is its own, wherever that stands now.
+    Caller above = CoreDriver::caller(7);
+    above.inside = AttemptRef{other, scene.fence(other)};
+    EXPECT_EQ(code(KillEvent{.caller = above, .id = others_child, .reason = "mine"}), "ok");
+    EXPECT_EQ(code(KillEvent{.caller = inside, .id = own, .reason = "mine"}), "ok");
+}
+
+// Its slot would be lent to who asks from inside another family, and what is held there run.
+TEST(Edit, FromInsideNobodyMovesToAnotherFamily) {
+    Scene scene(4);
+    const SessionId mover = scene.submitted("a");
+    const SessionId other = scene.submitted("a");
+    Caller inside = CoreDriver::caller(7);
+    inside.inside = AttemptRef{mover, scene.fence(mover)};
+    const Actions actions = scene.edit({.id = mover.str(), .parent = other}, inside, std::nullopt);
+    EXPECT_EQ(
+        CoreDriver::reply<EditReply>(actions).refused,
+        Sentences{"parent: session " + other.str() + " was not submitted inside " + mover.str()});
+    EXPECT_TRUE(scene.view(mover).parent.empty());
 }
 
 // A parent may be younger than its child; a start reads the child first.

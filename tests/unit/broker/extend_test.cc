@@ -180,9 +180,7 @@ TEST(Extend, Bounds) {
 TEST(Extend, FromInsideASessionItselfAndItsOwnOnly) {
     Scene scene;
     scene.says(scene.started());
-    Submission below = CoreDriver::submission("a");
-    below.parent = scene.id;
-    const SessionId child = scene.submitted(below);
+    const SessionId child = scene.submitted_inside(scene.id);
     const SessionId other = scene.submitted("a");
     Caller inside = CoreDriver::caller(7);
     inside.inside = AttemptRef{scene.id, scene.fence_at_start};

@@ -113,17 +113,14 @@ TEST(Kill, AWishedAttemptIsNotGivenOutAgain) {
     }
 }
 
-TEST(Kill, FromInsideOnlyWhatIsBelow) {
+TEST(Kill, FromInsideOnlyItsOwn) {
     CoreDriver driver;
     WorkerHello worker = CoreDriver::worker("w");
     worker.slots = 4;
     driver.hello(worker, 7);
     const SessionId root = driver.submitted("a");
-    Submission below = CoreDriver::submission("a");
-    below.parent = root;
-    const SessionId child = driver.submitted(below);
-    below.parent = child;
-    const SessionId grandchild = driver.submitted(below);
+    const SessionId child = driver.submitted_inside(root);
+    const SessionId grandchild = driver.submitted_inside(child);
     const SessionId stranger = driver.submitted("a");
     KillEvent event{CoreDriver::caller(7), stranger, "x"};
     event.caller.inside = AttemptRef{root, {1, 1}};
