@@ -157,7 +157,7 @@ int enter(Context& context, BrokerClient& broker, const SessionView& session,
     }
     Result<SessionView> ended = wait_for_end(broker, session.id);
     if (!ended) return terminal.fail(ended.error());
-    refresh_workspace(context, *ended);
+    refresh_end(context, *ended, io::steady_now() + kEndWait);
     return show_end(context, *ended);
 }
 

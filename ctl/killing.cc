@@ -3,6 +3,7 @@
 #include <map>
 
 #include "common/base/text.h"
+#include "common/io/system_clock.h"
 #include "ctl/context.h"
 #include "ctl/refresh.h"
 #include "ctl/waiting.h"
@@ -54,7 +55,10 @@ Result<std::vector<KillOutcome>> kill_sessions(Context& context,
         watch(**broker, std::move(*from),
               WatchOptions{.timeout = options.wait_max, .until = all_final, .on_change = nullptr});
     if (!watched) return watched.error();
-    refresh_workspaces(context, watched->sessions);
+    const Timestamp deadline = io::steady_now() + options.wait_max;
+    for (SessionView& session : watched->sessions) {
+        if (is_final(session.status)) refresh_end(context, session, deadline);
+    }
     std::map<SessionId, const SessionView*> newest;
     for (const SessionView& session : watched->sessions)
         newest[session.id] = &session;

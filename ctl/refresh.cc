@@ -1,5 +1,9 @@
 #include "ctl/refresh.h"
 
+#include <poll.h>
+
+#include <algorithm>
+#include <cerrno>
 #include <map>
 #include <string>
 
@@ -12,13 +16,17 @@
 #include "ctl/context.h"
 #include "ctl/edits.h"
 #include "ctl/fetching.h"
+#include "ctl/folder_watch.h"
 
 namespace iw::ctl {
 namespace {
 
+constexpr std::size_t kStateMax = 4u << 20;
+// Between two looks at who serves a root.
+constexpr Duration kLookPause{1'000};
+
 // Its state.json tells this very end, so its files are there.
 bool shows_end(const workspace::ProjectPaths& project, const SessionView& session) {
-    constexpr std::size_t kStateMax = 4u << 20;
     const Result<std::string> text =
         io::read_file(project.workspace(session.id) + "/state.json", kStateMax);
     return text && workspace::shows_outcome(*text, session);
@@ -32,6 +40,8 @@ bool is_lasting(const Error& error) {
 // The files of an end come first: nothing may show it before.
 Status bring_files(Context& context, const workspace::ProjectPaths& project,
                    const SessionView& session) {
+    if (const Status ready = workspace::write_run(project, session, io::wall_now()); !ready)
+        return ready;
     Result<workspace::Incoming> incoming =
         workspace::Incoming::open(project.workspace(session.id), workspace::Incoming::Busy::wait);
     if (!incoming) return incoming.error();
@@ -64,8 +74,6 @@ Status bring_files(Context& context, const workspace::ProjectPaths& project,
 
 Status write_end(Context& context, const workspace::ProjectPaths& project,
                  const SessionView& session) {
-    const Status begun = workspace::write_run(project, session, io::wall_now());
-    if (!begun) return begun;
     if (session.deliverables) {
         const Status brought = bring_files(context, project, session);
         if (!brought) return brought;
@@ -102,11 +110,29 @@ Status refresh_one(Context& context, SessionView& session) {
     return written ? settle_edits(context, project, session) : written;
 }
 
-void hold_back(SessionView& view, const Error& error) {
-    view.status = SessionStatus::running;
-    view.detail = Detail::delivering;
-    view.completed_at.reset();
-    view.reason = "its files cannot be brought here yet: " + error.message;
+void hold_back(SessionView& view, const std::string& why) {
+    view = workspace::delivering_view(view);
+    view.reason = why;
+}
+
+// The worker of its root was away when it ended: the broker told the end to others before the files
+// had come. A status that a script wrote has no time of completion.
+bool is_awaited(const SessionView& view) {
+    if (!is_final(view.status) || !view.deliverables) return false;
+    const workspace::ProjectPaths project(view.origin.root);
+    const Result<std::string> text =
+        io::read_file(project.workspace(view.id) + "/state.json", kStateMax);
+    const Result<SessionView> shown =
+        text ? workspace::view_from_state(*text) : Result<SessionView>(text.error());
+    return shown && shown->id == view.id && !(is_final(shown->status) && shown->completed_at);
+}
+
+bool is_here(const Context& context, const SessionView& view) {
+    return !view.origin.empty() && view.origin.host == context.host();
+}
+
+bool is_served(const std::string& root) {
+    return io::lock_holder(io::root_lock_file(root)).has_value();
 }
 
 }  // namespace
@@ -125,17 +151,20 @@ std::optional<SessionView> ended_by_files(const workspace::ProjectPaths& project
 }
 
 void refresh_workspaces(Context& context, std::vector<SessionView>& views) {
-    std::map<std::string, bool> owned;  // by root: a worker serves it
+    std::map<std::string, bool> served;  // by root: a worker holds it
     for (SessionView& view : views) {
-        if (view.origin.empty() || view.origin.host != context.host()) continue;
-        const auto [entry, is_new] = owned.try_emplace(view.origin.root, false);
-        if (is_new)
-            entry->second = io::lock_holder(io::root_lock_file(view.origin.root)).has_value();
-        if (entry->second) continue;
+        if (!is_here(context, view)) continue;
+        const auto [entry, is_new] = served.try_emplace(view.origin.root, false);
+        if (is_new) entry->second = is_served(view.origin.root);
+        if (entry->second) {
+            if (is_awaited(view)) hold_back(view, "its worker is bringing its files here");
+            continue;
+        }
         const Status done = refresh_one(context, view);
         if (done) continue;
         context.terminal().say("ictl: warning: " + view.id.str() + ": " + done.error().message);
-        if (is_final(view.status) && view.deliverables) hold_back(view, done.error());
+        if (is_final(view.status) && view.deliverables)
+            hold_back(view, "its files cannot be brought here yet: " + done.error().message);
     }
 }
 
@@ -143,6 +172,21 @@ void refresh_workspace(Context& context, SessionView& view) {
     std::vector<SessionView> views = {std::move(view)};
     refresh_workspaces(context, views);
     view = std::move(views.front());
+}
+
+void refresh_end(Context& context, SessionView& view, std::optional<Timestamp> deadline) {
+    const std::string folder = workspace::ProjectPaths(view.origin.root).workspace(view.id);
+    while (is_here(context, view) && is_served(view.origin.root)) {
+        // Opened first: what changes after the look is seen.
+        Result<FolderWatch> watch = FolderWatch::open(folder, FolderWatch::Interest::names);
+        if (!watch || !is_awaited(view)) break;
+        const Duration left = deadline ? *deadline - io::steady_now() : kLookPause;
+        if (left <= Duration(0)) break;
+        pollfd changes{.fd = watch->fd(), .events = POLLIN, .revents = 0};
+        const Duration pause = std::min(left, kLookPause);
+        if (::poll(&changes, 1, static_cast<int>(pause.count())) < 0 && errno != EINTR) break;
+    }
+    refresh_workspace(context, view);
 }
 
 }  // namespace iw::ctl

@@ -1,5 +1,7 @@
 #include "ctl/reporting.h"
 
+#include <algorithm>
+
 #include "common/io/system_clock.h"
 #include "ctl/context.h"
 #include "ctl/exit_code.h"
@@ -43,12 +45,14 @@ std::vector<SeenSession> seen(Context& context, const std::vector<SessionView>& 
 // Lines of what happens: results for what ended, and on a terminal what else changed.
 class Progress {
   public:
-    Progress(Context& context, const WaitRequest& request) : context_(context), request_(request) {}
+    Progress(Context& context, const WaitRequest& request) : context_(context), request_(request) {
+        if (request.timeout) deadline_ = io::steady_now() + *request.timeout;
+    }
 
     void show(SessionView session) {
         const Terminal& terminal = context_.terminal();
         // Before anything here shows the end, its files do.
-        if (is_final(session.status)) refresh_workspace(context_, session);
+        if (is_final(session.status)) refresh_end(context_, session, deadline_);
         if (is_final(session.status)) {
             ended_.push_back(session.id);
             if (request_.quiet || request_.json) {
@@ -61,11 +65,21 @@ class Progress {
         if (terminal.err_is_terminal) terminal.say(session_line(session));
     }
 
+    // How the sessions are to be told of: one whose files are not here has not ended here.
+    void settle(std::vector<SessionView>& sessions) const {
+        for (SessionView& session : sessions) {
+            if (std::ranges::find(ended_, session.id) != ended_.end()) continue;
+            if (is_final(session.status)) refresh_workspace(context_, session);
+        }
+    }
+
+    bool is_late() const { return deadline_ && io::steady_now() >= *deadline_; }
     const std::vector<SessionId>& ended() const { return ended_; }
 
   private:
     Context& context_;
     const WaitRequest& request_;
+    std::optional<Timestamp> deadline_;
     std::vector<SessionId> ended_;
 };
 
@@ -88,7 +102,7 @@ int wait_and_report(Context& context, const WaitRequest& request) {
     Progress progress(context, request);
     for (const SessionView& session : from->sessions)
         progress.show(session);
-    const Result<Watched> watched =
+    Result<Watched> watched =
         watch(**broker, std::move(*from),
               WatchOptions{.timeout = request.timeout,
                            .until =
@@ -98,8 +112,12 @@ int wait_and_report(Context& context, const WaitRequest& request) {
                            .on_change = [&](const SessionView& view) { progress.show(view); },
                            .ends_only = !terminal.err_is_terminal});
     if (!watched) return terminal.fail(watched.error());
-    const int code =
-        watched->timed_out ? kExitTimeout : worst_end_code(watched->sessions, request.by_result);
+    progress.settle(watched->sessions);
+    const bool is_enough = count_final(watched->sessions) >= enough;
+    if (!is_enough && progress.is_late()) watched->timed_out = true;
+    const int ended_code =
+        is_enough ? worst_end_code(watched->sessions, request.by_result) : kExitFault;
+    const int code = watched->timed_out ? kExitTimeout : ended_code;
     if (request.json) {
         const WaitSummary summary{
             .timed_out = watched->timed_out, .exit_code = code, .ended = progress.ended()};
@@ -109,6 +127,11 @@ int wait_and_report(Context& context, const WaitRequest& request) {
         return terminal.fail(code, std::to_string(count_final(watched->sessions)) + " of " +
                                        std::to_string(watched->sessions.size()) +
                                        " sessions ended within the timeout; they go on");
+    }
+    if (!is_enough) {
+        return terminal.fail(code,
+                             "the files of ended sessions could not be brought here; wait "
+                             "again once that is mended");
     }
     return code;
 }

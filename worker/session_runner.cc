@@ -7,6 +7,7 @@
 #include "common/io/disk_usage.h"
 #include "common/io/files.h"
 #include "common/io/logging.h"
+#include "worker/schema_check/check_result.h"
 
 namespace iw::worker {
 namespace {
@@ -37,6 +38,9 @@ LaunchedEvent SessionRunner::launch(const Launch& action) {
     const std::string folder = parts_.store.folder(attempt);
     const Result<std::string> prompt = io::read_file(folder + "/prompt.md", limits::kPromptMax);
     if (!prompt) return failed(attempt, LaunchOutcome::platform_fault, prompt.error());
+    if (const Status stands = check_root(); !stands) {
+        return failed(attempt, LaunchOutcome::platform_fault, stands.error());
+    }
     if (const Status made = prepare_workspace(action, *prompt); !made) {
         return failed(attempt, LaunchOutcome::platform_fault, made.error());
     }
@@ -61,6 +65,14 @@ LaunchedEvent SessionRunner::launch(const Launch& action) {
         return failed(attempt, LaunchOutcome::platform_fault, started.error());
     }
     return LaunchedEvent{.attempt = attempt, .outcome = LaunchOutcome::launched, .reason = ""};
+}
+
+// A root that somebody moved, or a disk that is not mounted any more: nothing is made in its place,
+// and another worker of the project may do better.
+Status SessionRunner::check_root() const {
+    if (!io::real_path(parts_.options.root).empty()) return Done{};
+    return make_error(ErrorCode::io, "the project's root " + parts_.options.root +
+                                         " is missing on " + parts_.options.host);
 }
 
 Status SessionRunner::prepare_workspace(const Launch& action, const std::string& prompt) {
@@ -193,23 +205,18 @@ Deliverables SessionRunner::read_deliverables(const Judge& action) const {
                           deliverables.result_size.has_value(), output_tail(folder, kTailBytes));
     deliverables.success = judgement.success;
     if (!judgement.reason.empty()) deliverables.reason = judgement.reason;
+    if (judgement.success) judge_result(action.attempt, folder, deliverables);
     return deliverables;
 }
 
 // An agent that says that all went well must also have left what was asked for.
-std::optional<SessionRunner::ResultCheck> SessionRunner::result_check(
-    const JudgedEvent& event) const {
-    if (!event.deliverables.success) return std::nullopt;
-    const Result<AttemptFacts> facts = parts_.store.examine(event.attempt);
-    if (!facts || !facts->assignment || facts->assignment->result_schema.empty())
-        return std::nullopt;
-    // Only once: the same was said before, whatever became of the file since.
-    if (parts_.store.read_judged(event.attempt)) return std::nullopt;
-    return ResultCheck{.schema = facts->assignment->result_schema,
-                       .file = deliverables_folder(event.attempt) + "/result.json"};
-}
-
-void SessionRunner::take_check(const Result<CheckedResult>& checked, Deliverables& deliverables) {
+void SessionRunner::judge_result(const AttemptRef& attempt, const std::string& folder,
+                                 Deliverables& deliverables) const {
+    const Result<AttemptFacts> facts = parts_.store.examine(attempt);
+    if (!facts || !facts->assignment || facts->assignment->result_schema.empty()) return;
+    const Result<CheckedResult> checked =
+        check_result(io::libexec_folder() + "/ischema", facts->assignment->result_schema,
+                     folder + "/result.json");
     if (checked && checked->verdict == ResultVerdict::fits) return;
     const bool missing = checked && checked->verdict == ResultVerdict::missing;
     deliverables.success = false;

@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 
 #include "common/io/files.h"
@@ -56,6 +57,11 @@ int run(Context& context, const Options& options) {
         std::erase_if(sessions, [&](const SessionView& view) { return !stands(context, view); });
     }
     refresh_workspaces(context, sessions);
+    // One whose files are still coming shows as running.
+    std::erase_if(sessions, [&](const SessionView& view) {
+        return !request->status.empty() &&
+               std::ranges::find(request->status, view.status) == request->status.end();
+    });
     const WallTime now = io::wall_now();
     if (!options.json) {
         terminal.print(session_table(sessions, now, {.place = true, .colours = terminal.colour}));

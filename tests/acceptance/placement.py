@@ -37,6 +37,12 @@ class Workers:
         self.launch(fleet, "worker", "--root", fleet.folder / name, "--name", name, "--slots", fleet.slots, "--broker",
                     fleet.environment["IW_CFG_BROKER_ENDPOINT"], key=name)
 
+    def restart_worker(self, fleet, name):
+        process = fleet.processes[name]
+        process.send_signal(signal.SIGTERM)
+        process.wait(TERM_MAX)
+        self.start_worker(fleet, name)
+
     @staticmethod
     def launch(fleet, half, *arguments, key=None):
         key = key or half

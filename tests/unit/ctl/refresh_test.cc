@@ -41,7 +41,8 @@ class RefreshTest : public ::testing::Test {
         state[field] = nlohmann::json::parse(value);
         ASSERT_TRUE(io::write_file(path, state.dump(), 0644, io::Sync::none).ok());
     }
-    void refresh(SessionView shown, const std::string& endpoint = "") {
+    // As it is to be shown then.
+    SessionView refresh(SessionView shown, const std::string& endpoint = "") {
         std::istringstream in;
         std::ostringstream out;
         const Terminal terminal{.in = in, .out = out, .err = out};
@@ -51,6 +52,14 @@ class RefreshTest : public ::testing::Test {
         Context context(options, terminal);
         refresh_workspace(context, shown);
         EXPECT_EQ(out.str(), "");
+        return shown;
+    }
+    io::FileLock hold_root() const {
+        const std::string file = io::root_lock_file(root_);
+        IW_CHECK(io::make_folders(io::parent_folder(file), 0700).ok());
+        Result<io::FileLock> lock = io::FileLock::acquire(file);
+        IW_CHECK(lock.ok());
+        return std::move(*lock);
     }
     SessionStatus status_in_file() const {
         return workspace::view_from_state(*workspace::read_state(project(), SessionId(kId)))
@@ -72,26 +81,34 @@ TEST_F(RefreshTest, WritesTheEndWhereNoWorkerRuns) {
         << "nothing is written twice";
 }
 
-TEST_F(RefreshTest, AnEndWithoutFilesTellsTheWholeLife) {
-    SessionView failed = session(SessionStatus::failed, Detail::disk_limit);
-    failed.started_at = failed.created_at;
-    failed.attempt = 1;
-    refresh(failed);
-    const std::string log =
-        *io::read_file(project().workspace(SessionId(kId)) + "/session.log", 9999);
-    const std::size_t started = log.find("Status: CREATED → RUNNING");
-    EXPECT_NE(started, std::string::npos) << log;
-    EXPECT_LT(started, log.find("Status: RUNNING → FAILED")) << log;
-    EXPECT_EQ(status_in_file(), SessionStatus::failed);
+TEST_F(RefreshTest, LeavesTheFilesToARunningWorker) {
+    const io::FileLock lock = hold_root();
+    EXPECT_EQ(refresh(session(SessionStatus::killed, Detail::killed)).status,
+              SessionStatus::killed);
+    EXPECT_EQ(status_in_file(), SessionStatus::created);
 }
 
-TEST_F(RefreshTest, LeavesTheFilesToARunningWorker) {
-    const std::string file = io::root_lock_file(root_);
-    ASSERT_TRUE(io::make_folders(io::parent_folder(file), 0700).ok());
-    const Result<io::FileLock> lock = io::FileLock::acquire(file);
-    ASSERT_TRUE(lock.ok());
-    refresh(session(SessionStatus::killed, Detail::killed));
-    EXPECT_EQ(status_in_file(), SessionStatus::created);
+// The worker was away when it ended, and has come back.
+TEST_F(RefreshTest, ShowsNoEndWhileAWorkerBringsItsFiles) {
+    SessionView ended = session(SessionStatus::completed, Detail::done);
+    ended.deliverables = Delivered{.manifest = std::string(64, 'a'), .files = 1, .bytes = 1};
+    {
+        const io::FileLock lock = hold_root();
+        const SessionView shown = refresh(ended);
+        EXPECT_EQ(shown.status, SessionStatus::running);
+        EXPECT_EQ(shown.detail, Detail::delivering);
+        EXPECT_FALSE(shown.completed_at.has_value());
+        edit_file("status", R"("KILLED")");
+        EXPECT_EQ(refresh(ended).status, SessionStatus::running) << "a script's own idea";
+    }
+    ASSERT_TRUE(
+        workspace::write_end(project(), ended, SessionStatus::running, *ended.completed_at).ok());
+    const io::FileLock lock = hold_root();
+    EXPECT_EQ(refresh(ended).status, SessionStatus::completed);
+    edit_file("status", R"("KILLED")");
+    EXPECT_EQ(refresh(ended).status, SessionStatus::completed) << "an end never goes back";
+    ASSERT_TRUE(io::remove_tree(project().workspace(SessionId(kId))).ok());
+    EXPECT_EQ(refresh(ended).status, SessionStatus::completed);
 }
 
 TEST_F(RefreshTest, NeverTakesAnEndBackAndNeverMakesAFolder) {
