@@ -240,6 +240,33 @@ std::string archive_json(const std::vector<ArchiveOutcome>& outcomes,
         Json{{"sessions", std::move(rows)}, {"archive", std::move(kept_up)}, {"dry_run", dry_run}});
 }
 
+std::string kills_json(const std::vector<KillOutcome>& outcomes) {
+    Json rows = Json::array();
+    for (const KillOutcome& outcome : outcomes) {
+        const SessionView& session = outcome.session;
+        const char* word = outcome.confirmed ? "ended" : "wished";
+        if (outcome.already_final) word = "already-terminated";
+        rows.push_back(Json{{"session_id", session.id.str()},
+                            {"outcome", word},
+                            {"status", std::string(name(session.status))},
+                            {"detail", std::string(name(session.detail))},
+                            {"reason", text_or_null(session.reason)},
+                            {"kill_reason", text_or_null(session.kill_reason)},
+                            {"descendants", outcome.descendants}});
+    }
+    return dump(Json{{"sessions", std::move(rows)}});
+}
+
+std::string retries_json(const std::vector<Retried>& retries) {
+    Json rows = Json::array();
+    for (const Retried& retried : retries) {
+        rows.push_back(Json{{"session_id", retried.id.str()},
+                            {"retry_of", retried.of.str()},
+                            {"key", retried.key}});
+    }
+    return dump(Json{{"sessions", std::move(rows)}});
+}
+
 std::string made_json(const std::string& root, const std::vector<std::string>& files) {
     return dump(Json{{"root", root}, {"made", files}});
 }

@@ -14,6 +14,7 @@
 #include "common/messages/messages.h"
 #include "ctl/archive_upkeep.h"
 #include "ctl/archiving.h"
+#include "ctl/killing.h"
 #include "ctl/submission.h"
 
 namespace iw::ctl {
@@ -74,6 +75,16 @@ std::string timeouts_json(const std::vector<TimeoutChange>& changes);
 // "dry_run"}
 std::string archive_json(const std::vector<ArchiveOutcome>& outcomes,
                          const std::vector<UpkeepOutcome>& upkeep, bool dry_run);
+// {"sessions": [{"session_id", "outcome": ended|already-terminated|wished, "status", "detail",
+// "reason", "kill_reason", "descendants"}]}
+std::string kills_json(const std::vector<KillOutcome>& outcomes);
+// {"sessions": [{"session_id", "retry_of", "key"}]}
+struct Retried {
+    SessionId id;
+    SessionId of;
+    std::string key;
+};
+std::string retries_json(const std::vector<Retried>& retries);
 // {"root": ..., "made": [paths]}
 std::string made_json(const std::string& root, const std::vector<std::string>& files);
 // {"checks": [{"name", "state", "text", "next_step"}], "ok": bool}

@@ -8,6 +8,7 @@
 #include "ctl/context.h"
 #include "ctl/exit_code.h"
 #include "ctl/filters.h"
+#include "ctl/json.h"
 #include "ctl/killing.h"
 #include "ctl/render.h"
 
@@ -18,7 +19,8 @@ constexpr const char* kDetails =
     R"(Stops sessions with all they started and submitted; returns when they are stopped. Asks
 first on a terminal; without one --force is needed, and takes full ids only. With filters
 instead of ids: every unfinished session that matches. The wish is kept by the broker until
-it is done, also while a host is away.
+it is done, also while a host is away. --json says of each: ended, already-terminated, or
+wished when its end is not known yet.
 
 Examples:
   ictl kill $ID --force --reason "wrong branch"
@@ -36,6 +38,7 @@ struct Options {
     bool force = false;
     bool no_wait = false;
     bool keep_children = false;
+    bool json = false;
 };
 
 // The unfinished sessions that the filters mean.
@@ -97,8 +100,19 @@ std::string silence_words(const SessionView& session) {
     return "; " + printable(session.reason, true) + ", the wish stays";
 }
 
-int report(const Terminal& terminal, const std::vector<KillOutcome>& outcomes, bool waited) {
+// Of those that were waited for.
+int report_unconfirmed(const Terminal& terminal, const std::vector<KillOutcome>& outcomes) {
     int code = kExitOk;
+    for (const KillOutcome& outcome : outcomes) {
+        if (outcome.confirmed || outcome.already_final) continue;
+        code = terminal.fail(kExitFault, outcome.session.id.str() + ": not confirmed yet (" +
+                                             status_words(outcome.session) +
+                                             "); the wish stays, see `ictl status`");
+    }
+    return code;
+}
+
+void print(const Terminal& terminal, const std::vector<KillOutcome>& outcomes, bool waited) {
     for (const KillOutcome& outcome : outcomes) {
         const std::string id = outcome.session.id.str();
         const std::string status(name(outcome.session.status));
@@ -109,13 +123,8 @@ int report(const Terminal& terminal, const std::vector<KillOutcome>& outcomes, b
         } else if (!waited) {
             terminal.print(id + " is being killed" + family_words(outcome) +
                            silence_words(outcome.session) + "\n");
-        } else {
-            code = terminal.fail(kExitFault, id + ": not confirmed yet (" +
-                                                 status_words(outcome.session) +
-                                                 "); the wish stays, see `ictl status`");
         }
     }
-    return code;
 }
 
 int run(Context& context, const Options& options) {
@@ -127,6 +136,7 @@ int run(Context& context, const Options& options) {
         if (!found) return terminal.fail(found.error());
         ids = std::move(*found);
         if (ids.empty()) {
+            if (options.json) terminal.print(kills_json({}));
             terminal.say("nothing to kill: no unfinished session matches");
             return kExitOk;
         }
@@ -142,7 +152,9 @@ int run(Context& context, const Options& options) {
                        .keep_children = options.keep_children,
                        .wait = !options.no_wait});
     if (!outcomes) return terminal.fail(outcomes.error());
-    return report(terminal, *outcomes, !options.no_wait);
+    if (options.json) terminal.print(kills_json(*outcomes));
+    if (!options.json) print(terminal, *outcomes, !options.no_wait);
+    return options.no_wait ? kExitOk : report_unconfirmed(terminal, *outcomes);
 }
 
 Runner declare(CLI::App& app) {
@@ -153,6 +165,7 @@ Runner declare(CLI::App& app) {
     app.add_option("--reason", options->reason, "kept with the session")->type_name("TEXT");
     app.add_flag("--keep-children", options->keep_children, "what it has submitted lives on");
     app.add_flag("--no-wait", options->no_wait, "return once the wish is on the broker's disk");
+    app.add_flag("--json", options->json, "print JSON");
     return [options](Context& context) { return run(context, *options); };
 }
 

@@ -7,6 +7,7 @@
 #include "ctl/command.h"
 #include "ctl/context.h"
 #include "ctl/exit_code.h"
+#include "ctl/json.h"
 #include "ctl/submission.h"
 #include "ctl/waiting.h"
 
@@ -28,6 +29,7 @@ Exit codes: 0; 1 it has not ended yet; 4 no such session; 64 wrong arguments; 69
 struct Options {
     std::vector<std::string> ids;
     std::string key;
+    bool json = false;
 };
 
 // The files of the new session, from the prompt that the old one left. Without it the worker makes
@@ -46,8 +48,8 @@ void copy_prompt(Context& context, BrokerClient& broker, const SessionId& from,
     }
 }
 
-Status retry_one(Context& context, BrokerClient& broker, const SessionId& id,
-                 const std::string& key) {
+Result<Retried> retry_one(Context& context, BrokerClient& broker, const SessionId& id,
+                          const std::string& key) {
     set_interrupt_note("ictl: interrupted; outcome unknown; repeat with --key " + key);
     const Result<RetryReply> reply =
         broker.call<RetryReply>(RetryRequest{.id = id.str(), .key = key});
@@ -58,9 +60,8 @@ Status retry_one(Context& context, BrokerClient& broker, const SessionId& id,
             reply.error().message + "; repeat `ictl retry " + id.str() + "` with --key " + key);
     }
     if (!reply) return reply.error();
-    context.terminal().print(reply->id.str() + "\n");
     copy_prompt(context, broker, id, reply->id);
-    return Done{};
+    return Retried{.id = reply->id, .of = id, .key = key};
 }
 
 int run(Context& context, const Options& options) {
@@ -76,12 +77,19 @@ int run(Context& context, const Options& options) {
     // All are looked up before anything is made: a mistyped id changes nothing.
     const Result<Resolved> resolved = resolve(**broker, options.ids, false);
     if (!resolved) return terminal.fail(resolved.error());
+    std::vector<Retried> retries;
     int code = kExitOk;
     for (const SessionView& session : resolved->sessions) {
         const std::string key = options.key.empty() ? io::make_uuid7() : options.key;
-        const Status done = retry_one(context, **broker, session.id, key);
-        if (!done) code = terminal.fail(done.error());
+        Result<Retried> retried = retry_one(context, **broker, session.id, key);
+        if (!retried) {
+            code = terminal.fail(retried.error());
+            continue;
+        }
+        if (!options.json) terminal.print(retried->id.str() + "\n");
+        retries.push_back(std::move(*retried));
     }
+    if (options.json) terminal.print(retries_json(retries));
     return code;
 }
 
@@ -89,6 +97,7 @@ Runner declare(CLI::App& app) {
     auto options = std::make_shared<Options>();
     app.add_option("id", options->ids, "the sessions")->required();
     app.add_option("--key", options->key, "idempotency key of the new session")->type_name("K");
+    app.add_flag("--json", options->json, "print JSON");
     return [options](Context& context) { return run(context, *options); };
 }
 

@@ -296,6 +296,29 @@ TEST_F(CommandLineTest, KillSaysWhatHadEndedBefore) {
     const Outcome result = ask({"kill", kId, "--force", "--reason", "enough"});
     EXPECT_EQ(result.code, 0) << result.err;
     EXPECT_EQ(result.out, std::string(kId) + " already terminated (status: COMPLETED)\n");
+    const Outcome json = ask({"kill", kId, "--force", "--reason", "enough", "--json"});
+    const nlohmann::json row = nlohmann::json::parse(json.out)["sessions"].at(0);
+    EXPECT_EQ(row["session_id"], kId);
+    EXPECT_EQ(row["outcome"], "already-terminated");
+    EXPECT_EQ(row["status"], "COMPLETED");
+    EXPECT_EQ(row["kill_reason"], nullptr);
+}
+
+TEST_F(CommandLineTest, KillTellsTheWishFromTheEnd) {
+    FakeBroker broker(endpoint_, [](const RequestFrame& frame) -> Answer {
+        if (std::holds_alternative<ListRequest>(frame.body)) return Reply(ListReply{});
+        const SessionView session = view(kId, SessionStatus::running, Detail::stopping);
+        return Reply(KillReply{.session = session, .descendants = 2});
+    });
+    const Outcome json = ask({"kill", kId, "--force", "--no-wait", "--json"});
+    EXPECT_EQ(json.code, 0) << json.err;
+    const nlohmann::json row = nlohmann::json::parse(json.out)["sessions"].at(0);
+    EXPECT_EQ(row["outcome"], "wished");
+    EXPECT_EQ(row["detail"], "stopping");
+    EXPECT_EQ(row["descendants"], 2);
+    const Outcome none = ask({"kill", "--agent", "other", "--force", "--json"});
+    EXPECT_EQ(none.code, 0) << none.err;
+    EXPECT_EQ(nlohmann::json::parse(none.out)["sessions"], nlohmann::json::array());
 }
 
 TEST_F(CommandLineTest, RetryPrintsTheNewIds) {
@@ -309,6 +332,12 @@ TEST_F(CommandLineTest, RetryPrintsTheNewIds) {
     const Outcome result = ask({"retry", kId});
     EXPECT_EQ(result.code, 0) << result.err;
     EXPECT_EQ(result.out, "20251118-160000-grafana-agent\n");
+    const Outcome json = ask({"retry", kId, "--json", "--key", "again"});
+    EXPECT_EQ(json.code, 0) << json.err;
+    const nlohmann::json row = nlohmann::json::parse(json.out)["sessions"].at(0);
+    EXPECT_EQ(row["session_id"], "20251118-160000-grafana-agent");
+    EXPECT_EQ(row["retry_of"], kId);
+    EXPECT_EQ(row["key"], "again");
 }
 
 TEST_F(CommandLineTest, InsideASessionItsSocketIsTheBroker) {
