@@ -1,6 +1,7 @@
 #include "broker/blob_requests.h"
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -20,6 +21,15 @@ constexpr std::size_t kGetsOfPeerMax = 16;
 constexpr std::uint64_t kManifestAllowance = 16u << 20;
 constexpr Duration kCrowdedRetry{200};
 constexpr Duration kStorageRetry{5'000};
+
+// A file that changes while it is sent comes anew, and what came of it before stays meanwhile.
+constexpr std::uint64_t kTimesSent = 4;
+
+std::uint64_t all_max(const std::optional<std::uint64_t>& disk_limit) {
+    constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
+    if (!disk_limit || *disk_limit > kMost / kTimesSent - kManifestAllowance) return kMost;
+    return *disk_limit * kTimesSent + kManifestAllowance;
+}
 
 std::uint64_t size_max(const std::optional<std::uint64_t>& disk_limit) {
     if (!disk_limit || *disk_limit > limits::kBlobMax - kManifestAllowance) return limits::kBlobMax;
@@ -87,9 +97,11 @@ void BlobRequests::put(const Requester& who, const WorkerName& worker, PutReques
                                          kCrowdedRetry));
     }
     put_bytes_ += bytes;
+    const std::optional<std::uint64_t> disk_limit = parts_.core.disk_limit(attempt.session);
     BlobChunk chunk{.blob = std::move(request.blob),
                     .size = request.size,
-                    .size_max = size_max(parts_.core.disk_limit(attempt.session)),
+                    .size_max = size_max(disk_limit),
+                    .all_max = all_max(disk_limit),
                     .offset = request.offset,
                     .data = std::move(request.data)};
     parts_.blobs.ask<std::uint64_t>(

@@ -1,6 +1,8 @@
 #include "ctl/fetching.h"
 
+#include <algorithm>
 #include <map>
+#include <string_view>
 #include <utility>
 
 #include "common/io/entropy.h"
@@ -11,24 +13,48 @@ namespace {
 // A blob that comes wrong this often is wrong where it lies.
 constexpr int kSpoiledMax = 3;
 
+// The whole of a blob; `what` it is goes into the error.
+Result<std::string> fetch_blob(BrokerClient& broker, const SessionId& id, const std::string& blob,
+                               std::uint64_t bytes_max, const std::string& what) {
+    std::string bytes;
+    while (true) {
+        const Result<GetReply> piece =
+            broker.call<GetReply>(GetRequest{.id = id.str(), .blob = blob, .offset = bytes.size()});
+        if (!piece) return piece.error();
+        if (piece->size > bytes_max) {
+            return make_error(ErrorCode::too_large, what + " of " + id.str() + " has " +
+                                                        std::to_string(piece->size) + " bytes");
+        }
+        bytes += piece->data;
+        if (piece->data.empty() || bytes.size() >= piece->size) break;
+    }
+    if (io::sha256_hex(bytes) != blob)
+        return make_error(ErrorCode::conflict, what + " of " + id.str() + " came damaged");
+    return bytes;
+}
+
 }  // namespace
 
 Result<workspace::Manifest> fetch_manifest(BrokerClient& broker, const SessionView& session) {
-    const std::string& name = session.deliverables->manifest;
-    std::string text;
-    while (true) {
-        const Result<GetReply> piece = broker.call<GetReply>(
-            GetRequest{.id = session.id.str(), .blob = name, .offset = text.size()});
-        if (!piece) return piece.error();
-        text += piece->data;
-        if (piece->data.empty() || text.size() >= piece->size) break;
-        if (text.size() > workspace::kManifestBytesMax) break;
+    const Result<std::string> text = fetch_blob(broker, session.id, session.deliverables->manifest,
+                                                workspace::kManifestBytesMax, "the list of files");
+    if (!text) return text.error();
+    return workspace::parse_manifest(*text);
+}
+
+Result<std::string> fetch_result(BrokerClient& broker, const SessionView& session) {
+    const Result<workspace::Manifest> manifest = fetch_manifest(broker, session);
+    if (!manifest) return manifest.error();
+    const auto file =
+        std::ranges::find(manifest->files, "result.json",
+                          [](const auto& each) -> std::string_view { return each.path; });
+    if (file == manifest->files.end()) {
+        return make_error(ErrorCode::not_found,
+                          "no result.json travelled with " + session.id.str());
     }
-    if (io::sha256_hex(text) != name) {
-        return make_error(ErrorCode::conflict,
-                          "the list of files of " + session.id.str() + " came damaged");
-    }
-    return workspace::parse_manifest(text);
+    // What is empty has no blob.
+    if (file->size == 0) return std::string();
+    return fetch_blob(broker, session.id, file->sha256, kFetchedResultMax, "the result");
 }
 
 Result<std::vector<std::string>> fetch_files(BrokerClient& broker, const SessionId& id,

@@ -78,6 +78,7 @@ Result<std::unique_ptr<BlobStore>> BlobStore::open(BlobOptions options) {
 Status BlobStore::count() {
     return each_blob(options_.folder, [this](const BlobFile& file) -> Status {
         bytes_ += charge_of(file.size);
+        count_blob(file.session + "/" + file.attempt, 0, file.size);
         if (!file.is_part) return Done{};
         BlobFile whole = file;
         whole.is_part = false;
@@ -85,6 +86,7 @@ Status BlobStore::count() {
                                    .have = file.size,
                                    .hashed = 0,
                                    .charged = charge_of(file.size),
+                                   .counted = file.size,
                                    .used = 0,
                                    .sum = std::make_unique<io::Sha256>()};
         return Done{};
@@ -141,8 +143,7 @@ Result<std::uint64_t> BlobStore::put(const AttemptRef& attempt, const BlobChunk&
     }
     partial->second.used = ++uses_;
     if (partial->second.size != chunk.size) {
-        if (const Status announced = announce(partial, chunk.size); !announced)
-            return announced.error();
+        if (const Status announced = announce(partial, chunk); !announced) return announced.error();
         if (partial->second.have > chunk.size) {
             drop(partial);
             return std::uint64_t{0};
@@ -163,6 +164,7 @@ std::string BlobStore::part_path(Partials::iterator partial) const {
 Result<BlobStore::Partials::iterator> BlobStore::begin(const std::string& path,
                                                        const BlobChunk& chunk) {
     make_place(path);
+    if (Status fits = check_attempt(path, chunk.size, 0, chunk.all_max); !fits) return fits.error();
     const std::uint64_t charge = charge_of(chunk.size);
     if (const Status room = check_room(charge, 0, chunk.size); !room) return room.error();
     const std::string file = options_.folder + "/" + path + std::string(kPartSuffix);
@@ -174,11 +176,13 @@ Result<BlobStore::Partials::iterator> BlobStore::begin(const std::string& path,
         return make_error(ErrorCode::storage_low, "the disk of the broker's blobs is full");
     if (!fd.valid()) return io::system_error("cannot make", file);
     bytes_ += charge;
+    count_blob(io::parent_folder(path), 0, chunk.size);
     return partials_
         .insert_or_assign(path, Partial{.size = chunk.size,
                                         .have = 0,
                                         .hashed = 0,
                                         .charged = charge,
+                                        .counted = chunk.size,
                                         .used = 0,
                                         .sum = std::make_unique<io::Sha256>()})
         .first;
@@ -198,15 +202,39 @@ void BlobStore::make_place(const std::string& path) {
 }
 
 // How large it will be is new: after a restart, or since its sender has found the file changed.
-Status BlobStore::announce(Partials::iterator partial, std::uint64_t size) {
+Status BlobStore::announce(Partials::iterator partial, const BlobChunk& chunk) {
     Partial& about = partial->second;
+    const std::uint64_t size = chunk.size;
+    const std::uint64_t counted = std::max(size, about.have);
+    if (Status fits = check_attempt(partial->first, counted, about.counted, chunk.all_max); !fits)
+        return fits;
     const std::uint64_t charge = charge_of(std::max(size, about.have));
     const std::uint64_t missing = size > about.have ? size - about.have : 0;
     if (Status room = check_room(charge, about.charged, missing); !room) return room;
     bytes_ = bytes_ - about.charged + charge;
     about.charged = charge;
+    count_blob(io::parent_folder(partial->first), about.counted, counted);
+    about.counted = counted;
     about.size = size;
     return Done{};
+}
+
+// Each blob within its limit would else let the attempt as a whole fill the quota, and there would
+// be no room for the files of others.
+Status BlobStore::check_attempt(const std::string& path, std::uint64_t size, std::uint64_t counted,
+                                std::uint64_t all_max) const {
+    const auto known = of_attempts_.find(io::parent_folder(path));
+    const std::uint64_t others = known == of_attempts_.end() ? 0 : known->second - counted;
+    if (size <= counted || (others <= all_max && size <= all_max - others)) return Done{};
+    return make_error(ErrorCode::too_large,
+                      "the files of this attempt have more than " + mib(all_max) + " together");
+}
+
+void BlobStore::count_blob(const std::string& attempt, std::uint64_t before, std::uint64_t now) {
+    std::uint64_t& bytes = of_attempts_[attempt];
+    IW_CHECK(bytes >= before);
+    bytes = bytes - before + now;
+    if (bytes == 0) of_attempts_.erase(attempt);
 }
 
 // All of a blob gets its place in the quota when it begins: two that grow side by side would else
@@ -322,6 +350,7 @@ void BlobStore::drop(Partials::iterator partial) {
 void BlobStore::forget(Partials::iterator partial) {
     IW_CHECK(bytes_ >= partial->second.charged);
     bytes_ -= partial->second.charged;
+    count_blob(io::parent_folder(partial->first), partial->second.counted, 0);
     partials_.erase(partial);
 }
 
@@ -414,7 +443,10 @@ bool BlobStore::remove_files(const std::string& attempt, std::size_t& files_left
         done = io::remove_large_file(gone);
         if (!done) return false;
         if (!known || !is_blob_name(name)) continue;
-        bytes_ -= std::min(bytes_, charge_of(static_cast<std::uint64_t>(about.st_size)));
+        const auto size = static_cast<std::uint64_t>(about.st_size);
+        bytes_ -= std::min(bytes_, charge_of(size));
+        const auto counted = of_attempts_.find(attempt);
+        if (counted != of_attempts_.end()) count_blob(attempt, std::min(counted->second, size), 0);
     }
     if (::rmdir(folder.c_str()) != 0 && errno != ENOENT)
         done = io::system_error("cannot remove", folder);

@@ -29,6 +29,7 @@ struct BlobChunk {
     std::string blob;            // its name: SHA-256, 64 hex characters
     std::uint64_t size = 0;      // of the whole blob
     std::uint64_t size_max = 0;  // that this blob may have
+    std::uint64_t all_max = 0;   // that all blobs of the attempt may have together
     std::uint64_t offset = 0;    // of `data` in it
     std::string data;            // empty: only asks
 };
@@ -46,10 +47,10 @@ class BlobStore {
     // Bytes that are held now; `size`: the blob is whole, verified and on disk. A chunk whose
     // offset is not what is held changes nothing. What any attempt of the session holds counts as
     // held.
-    // bad_request: a name, an id or an offset that is none. too_large: over size_max. conflict: the
-    // bytes are not those of the name, or not so many; what was held of them is dropped.
-    // storage_low: quota or disk; what is held stays. rate_limited: after a restart the bytes held
-    // are being read again; repeat. io: what was held of it is dropped.
+    // bad_request: a name, an id or an offset that is none. too_large: over size_max or
+    // all_max. conflict: the bytes are not those of the name, or not so many; what was held of them
+    // is dropped. storage_low: quota or disk; what is held stays. rate_limited: after a restart the
+    // bytes held are being read again; repeat. io: what was held of it is dropped.
     Result<std::uint64_t> put(const AttemptRef& attempt, const BlobChunk& chunk);
     // At most `max` bytes of a whole blob of any attempt of the session. not_found: not held (any
     // more). bad_request: a name that is none, or an offset behind its end. io: cannot be read.
@@ -77,6 +78,7 @@ class BlobStore {
         std::uint64_t have = 0;     // bytes of the file
         std::uint64_t hashed = 0;   // of these went into `sum`
         std::uint64_t charged = 0;  // part of bytes_
+        std::uint64_t counted = 0;  // part of its attempt's in of_attempts_
         std::uint64_t used = 0;     // when it was last put to: a count, not a time
         std::unique_ptr<io::Sha256> sum;
     };
@@ -91,7 +93,10 @@ class BlobStore {
 
     Result<Partials::iterator> begin(const std::string& path, const BlobChunk& chunk);
     void make_place(const std::string& path);
-    Status announce(Partials::iterator partial, std::uint64_t size);
+    Status announce(Partials::iterator partial, const BlobChunk& chunk);
+    Status check_attempt(const std::string& path, std::uint64_t size, std::uint64_t counted,
+                         std::uint64_t all_max) const;
+    void count_blob(const std::string& attempt, std::uint64_t before, std::uint64_t now);
     Status check_room(std::uint64_t charge, std::uint64_t charged, std::uint64_t bytes) const;
     Status append(Partials::iterator partial, std::string_view data);
     Status hash_more(Partials::iterator partial);
@@ -106,6 +111,8 @@ class BlobStore {
     BlobOptions options_;
     Partials partials_;
     std::uint64_t bytes_ = 0;
+    // By folder: the sizes of an attempt's blobs, whole or announced.
+    std::map<std::string, std::uint64_t> of_attempts_;
     std::uint64_t uses_ = 0;
 };
 

@@ -121,7 +121,7 @@ int show_list(const Terminal& terminal, const SessionView& session, const Manife
         terminal.print(size + "  " + (file.executable ? "0755" : "0644") + "  " + file.path + "\n");
     }
     for (const std::string& line : manifest.left_out)
-        terminal.say("left behind: " + line);
+        terminal.say("left behind: " + printable(line, true));
     return kExitOk;
 }
 
@@ -159,7 +159,7 @@ int bring(Context& context, BrokerClient& broker, const SessionView& session, Ma
                        session.id.str() + " in " + printable(folder, true) + "\n");
     }
     for (const std::string& line : *missing)
-        terminal.say("ictl: missing: " + line);
+        terminal.say("ictl: missing: " + printable(line, true));
     return missing->empty() ? kExitOk : kExitFailure;
 }
 

@@ -10,6 +10,7 @@
 #include "ctl/command.h"
 #include "ctl/context.h"
 #include "ctl/exit_code.h"
+#include "ctl/fetching.h"
 #include "ctl/json.h"
 #include "ctl/output_log.h"
 #include "ctl/refresh.h"
@@ -20,10 +21,11 @@ namespace {
 
 constexpr const char* kDetails =
     R"(Prints result.json byte for byte as the agent wrote it (on a terminal without control
-characters). Of several sessions, or with --by-id, one object: {"<id>": {"status",
-"result_status", "result", "file"}}, in the order of the arguments. There "result" is null
-while it is not there or when it is not JSON ("problem" says why), and "file" is where it
-stands on this host, or null.
+characters), wherever it ran: from this host, or from the broker when the file travelled
+(up to 64 MiB; a larger one is for `ictl fetch`). Of several sessions, or with --by-id,
+one object: {"<id>": {"status", "result_status", "result", "file"}}, in the order of the
+arguments. There "result" is null while it is not there or when it is not JSON ("problem"
+says why), and "file" is where it stands on this host, or null.
 
 Examples:
   ictl result $ID | jq .findings
@@ -120,8 +122,20 @@ Result<Found> find(Context& context, BrokerClient& broker, const std::string& id
     if (is_final(found.session.status)) bytes = local_result(context, found.session);
     if (bytes) {
         found.bytes = std::move(*bytes);
+        return found;
+    }
+    found.problem = why_none(found.session);
+    const bool travelled = is_final(found.session.status) && found.session.deliverables;
+    if (!travelled || !found.session.result_size) return found;
+    Result<std::string> fetched = fetch_result(broker, found.session);
+    if (fetched) {
+        found.bytes = std::move(*fetched);
+        found.problem.clear();
+    } else if (fetched.error().code == ErrorCode::too_large) {
+        found.problem = fetched.error().message + "; bring it with `ictl fetch " +
+                        found.session.id.str() + " result.json`";
     } else {
-        found.problem = why_none(found.session);
+        found.problem += " (" + fetched.error().message + ")";
     }
     return found;
 }

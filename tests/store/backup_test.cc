@@ -142,6 +142,7 @@ void put_blob(const std::string& data_dir, const std::string& bytes) {
         {.blob = io::sha256_hex(bytes),
          .size = bytes.size(),
          .size_max = 100,
+         .all_max = 100,
          .offset = 0,
          .data = bytes});
     ASSERT_TRUE(have.ok()) << have.error().message;

@@ -42,6 +42,7 @@ BlobChunk chunk_of(const std::string& bytes, std::size_t from, std::size_t size)
     return {.blob = io::sha256_hex(bytes),
             .size = bytes.size(),
             .size_max = 1u << 30,
+            .all_max = 1u << 30,
             .offset = from,
             .data = bytes.substr(from, size)};
 }
@@ -225,6 +226,36 @@ TEST(Blobs, SizesThatCannotBeAreRefused) {
     EXPECT_EQ(code_of_put(*store, kFirst, chunk), ErrorCode::conflict);
     EXPECT_EQ(store->get(kSession, chunk.blob, 3000, 10)->data, "");
     EXPECT_EQ(store->get(kSession, chunk.blob, 3001, 10).error().code, ErrorCode::bad_request);
+}
+
+TEST(Blobs, AnAttemptHasALimitForAllOfItsBlobs) {
+    const TempDir dir;
+    const auto limited = [](const std::string& bytes, std::size_t from, std::size_t size) {
+        BlobChunk chunk = chunk_of(bytes, from, size);
+        chunk.all_max = 10'000;
+        return chunk;
+    };
+    const std::string whole = content(6000, 1);
+    const std::string begun = content(3000, 2);
+    const std::string more = content(1001, 3);
+    {
+        auto store = must_open(dir.path());
+        EXPECT_EQ(must_put(*store, kFirst, limited(whole, 0, 6000)), 6000u);
+        EXPECT_EQ(must_put(*store, kFirst, limited(begun, 0, 1000)), 1000u);
+        EXPECT_EQ(code_of_put(*store, kFirst, limited(more, 0, 10)), ErrorCode::too_large);
+        // What is there already, and another attempt, are no matter of it.
+        EXPECT_EQ(must_put(*store, kFirst, limited(whole, 0, 6000)), 6000u);
+        EXPECT_EQ(must_put(*store, attempt_of(kSession, 2), limited(more, 0, 10)), 10u);
+    }
+    // A start counts what it finds, and then what is announced.
+    auto store = must_open(dir.path());
+    EXPECT_EQ(must_put(*store, kFirst, limited(begun, 0, 0)), 1000u);
+    EXPECT_EQ(code_of_put(*store, kFirst, limited(more, 0, 10)), ErrorCode::too_large);
+    store->drop_partials(kSession);
+    EXPECT_EQ(must_put(*store, kFirst, limited(more, 0, 10)), 10u);
+    while (*store->remove_some(kSession))
+        continue;
+    EXPECT_EQ(must_put(*store, kFirst, limited(content(10'000, 4), 0, 10)), 10u);
 }
 
 TEST(Blobs, TheAnnouncedSizeMayChange) {
@@ -654,6 +685,7 @@ TEST(Blobs, FilesThatAreNoneAreLeftAlone) {
                           {.blob = io::sha256_hex("secrex"),
                            .size = 6,
                            .size_max = 100,
+                           .all_max = 100,
                            .offset = 0,
                            .data = "secret"}),
               ErrorCode::conflict);

@@ -7,8 +7,10 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "common/io/entropy.h"
 #include "common/io/files.h"
 #include "common/workspace/archive.h"
+#include "common/workspace/deliverables.h"
 #include "common/workspace/workspace.h"
 #include "tests/unit/ctl/command_line_fixture.h"
 
@@ -198,6 +200,45 @@ TEST_F(SessionCommandsTest, ResultsOfSeveralAreOneObject) {
     EXPECT_EQ(one.code, 0) << one.err;
     EXPECT_EQ(nlohmann::json::parse(one.out).size(), 1u);
     EXPECT_EQ(ask({"result", kForgotten}).out, "{\"status\": ") << "one alone is as it is";
+}
+
+// Looked at from a host that is not the session's own, and too large for the broker's store.
+TEST_F(SessionCommandsTest, ALargeResultComesFromWhatTravelled) {
+    const std::string result = "{\"text\": \"" + std::string(3u << 20, 'x') + "\"}";
+    std::uint64_t told_size = result.size();
+    workspace::Manifest files;
+    files.files.push_back(
+        {.path = "result.json", .size = result.size(), .sha256 = io::sha256_hex(result)});
+    const std::string manifest = workspace::format_manifest(files);
+    SessionView session = ended_;
+    session.origin.host = "elsewhere";
+    session.result_size = result.size();
+    session.deliverables =
+        Delivered{.manifest = io::sha256_hex(manifest), .files = 1, .bytes = result.size()};
+    FakeBroker broker(endpoint_, [&](const RequestFrame& frame) -> Answer {
+        if (std::holds_alternative<ResultRequest>(frame.body))
+            return Reply(ResultReply{.session = session});
+        const auto* get = std::get_if<GetRequest>(&frame.body);
+        if (get == nullptr) return refusal(ErrorCode::not_found, "no");
+        if (get->blob == session.deliverables->manifest)
+            return Reply(GetReply{.data = manifest, .size = manifest.size()});
+        if (get->blob != files.files[0].sha256) return refusal(ErrorCode::not_found, "no");
+        return Reply(
+            GetReply{.data = result.substr(get->offset, limits::kChunkMax), .size = told_size});
+    });
+    const Outcome whole = ask({"result", kDone});
+    EXPECT_EQ(whole.code, 0) << whole.err;
+    EXPECT_TRUE(whole.out == result) << whole.out.size();
+    told_size = std::uint64_t{100} << 20;
+    const Outcome large = ask({"result", kDone});
+    EXPECT_EQ(large.code, 1);
+    EXPECT_NE(large.err.find("bring it with `ictl fetch " + std::string(kDone) + " result.json`"),
+              std::string::npos)
+        << large.err;
+    session.deliverables->manifest = std::string(64, '0');
+    const Outcome gone = ask({"result", kDone});
+    EXPECT_EQ(gone.code, 1);
+    EXPECT_NE(gone.err.find("stands on host elsewhere"), std::string::npos) << gone.err;
 }
 
 TEST_F(SessionCommandsTest, ADryRunReadsAndMakesNothing) {
