@@ -40,8 +40,6 @@ bool is_lasting(const Error& error) {
 // The files of an end come first: nothing may show it before.
 Status bring_files(Context& context, const workspace::ProjectPaths& project,
                    const SessionView& session) {
-    if (const Status ready = workspace::write_run(project, session, io::wall_now()); !ready)
-        return ready;
     Result<workspace::Incoming> incoming =
         workspace::Incoming::open(project.workspace(session.id), workspace::Incoming::Busy::wait);
     if (!incoming) return incoming.error();
@@ -74,6 +72,8 @@ Status bring_files(Context& context, const workspace::ProjectPaths& project,
 
 Status write_end(Context& context, const workspace::ProjectPaths& project,
                  const SessionView& session) {
+    const Status begun = workspace::write_run(project, session, io::wall_now());
+    if (!begun) return begun;
     if (session.deliverables) {
         const Status brought = bring_files(context, project, session);
         if (!brought) return brought;

@@ -7,7 +7,6 @@
 #include "common/io/disk_usage.h"
 #include "common/io/files.h"
 #include "common/io/logging.h"
-#include "worker/schema_check/check_result.h"
 
 namespace iw::worker {
 namespace {
@@ -205,18 +204,23 @@ Deliverables SessionRunner::read_deliverables(const Judge& action) const {
                           deliverables.result_size.has_value(), output_tail(folder, kTailBytes));
     deliverables.success = judgement.success;
     if (!judgement.reason.empty()) deliverables.reason = judgement.reason;
-    if (judgement.success) judge_result(action.attempt, folder, deliverables);
     return deliverables;
 }
 
 // An agent that says that all went well must also have left what was asked for.
-void SessionRunner::judge_result(const AttemptRef& attempt, const std::string& folder,
-                                 Deliverables& deliverables) const {
-    const Result<AttemptFacts> facts = parts_.store.examine(attempt);
-    if (!facts || !facts->assignment || facts->assignment->result_schema.empty()) return;
-    const Result<CheckedResult> checked =
-        check_result(io::libexec_folder() + "/ischema", facts->assignment->result_schema,
-                     folder + "/result.json");
+std::optional<SessionRunner::ResultCheck> SessionRunner::result_check(
+    const JudgedEvent& event) const {
+    if (!event.deliverables.success) return std::nullopt;
+    const Result<AttemptFacts> facts = parts_.store.examine(event.attempt);
+    if (!facts || !facts->assignment || facts->assignment->result_schema.empty())
+        return std::nullopt;
+    // Only once: the same was said before, whatever became of the file since.
+    if (parts_.store.read_judged(event.attempt)) return std::nullopt;
+    return ResultCheck{.schema = facts->assignment->result_schema,
+                       .file = deliverables_folder(event.attempt) + "/result.json"};
+}
+
+void SessionRunner::take_check(const Result<CheckedResult>& checked, Deliverables& deliverables) {
     if (checked && checked->verdict == ResultVerdict::fits) return;
     const bool missing = checked && checked->verdict == ResultVerdict::missing;
     deliverables.success = false;

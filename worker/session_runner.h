@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -16,6 +17,7 @@
 #include "worker/core/event.h"
 #include "worker/local_sockets.h"
 #include "worker/options.h"
+#include "worker/schema_check/result_checks.h"
 #include "worker/tmux/tmux.h"
 #include "worker/uploader.h"
 
@@ -39,6 +41,13 @@ class SessionRunner {
     LaunchedEvent launch(const Launch& action);
     SessionCheckedEvent check(const AttemptRef& attempt) const;
     JudgedEvent judge(const Judge& action) const;
+    // What has to be asked of the result before its verdict counts; nothing where no schema is.
+    struct ResultCheck {
+        std::string schema;
+        std::string file;
+    };
+    std::optional<ResultCheck> result_check(const JudgedEvent& event) const;
+    static void take_check(const Result<CheckedResult>& checked, Deliverables& deliverables);
     // Kept, so that what was reported is reported again in the same words.
     void record(const JudgedEvent& event);
     // What has to reach the broker before the end is reported; nothing for an attempt in its own
@@ -71,8 +80,6 @@ class SessionRunner {
     WrittenEvent write_return(const WriteFinal& action, WallTime now);
     std::string deliverables_folder(const AttemptRef& attempt) const;
     Deliverables read_deliverables(const Judge& action) const;
-    void judge_result(const AttemptRef& attempt, const std::string& folder,
-                      Deliverables& deliverables) const;
     Result<LaunchPlan> plan(const Launch& action, const AgentRun& run, const RunRequest& request);
     void add_variables(const Launch& action, LaunchPlan& plan) const;
     Status start_tmux(const AttemptRef& attempt);

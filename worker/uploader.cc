@@ -55,8 +55,11 @@ std::optional<Timestamp> Uploader::deadline(Timestamp now) const {
     std::optional<Timestamp> first;
     const auto sooner = [&](Timestamp at) { first = first ? std::min(*first, at) : at; };
     for (const auto& [attempt, upload] : uploads_) {
-        if (!upload.listed) sooner(now);
-        if (upload.not_before > now) sooner(upload.not_before);
+        if (upload.not_before > now) {
+            sooner(upload.not_before);
+        } else if (!upload.listed) {
+            sooner(now);
+        }
     }
     for (const auto& [ticket, flight] : flights_)
         sooner(flight.since + kAnswerPatience);

@@ -39,6 +39,7 @@ class Uploader {
 
     // One job per attempt: another one for the same is ignored while it lasts.
     void start(Job job);
+    bool is_busy_with(const AttemptRef& attempt) const { return uploads_.contains(attempt); }
     // Another connection: what was under way over the last one is asked for again.
     void connected();
     // Nothing is sent until the next one.

@@ -112,6 +112,7 @@ WorkerServer::WorkerServer(WorkerOptions options, const Identity& identity, Part
                .sockets = sockets_,
                .may_start = [this] { return core_.may_start(core_now()); }}),
       keeper_(keeper_parts()),
+      checks_(loop_, io::libexec_folder() + "/ischema"),
       uploader_(uploader_handlers()),
       fetcher_(fetcher_handlers()),
       core_(core_config(options_, identity, parts_.agents)) {}
@@ -144,6 +145,7 @@ int WorkerServer::run() {
         keeper_.tick(io::steady_now());
         if (io::steady_now() >= keep_house_at_) keep_house();
         dispatch(TickEvent{});
+        checks_.work(io::steady_now());
         uploader_.work(io::steady_now());
         fetcher_.work(io::steady_now());
     }
@@ -161,8 +163,9 @@ std::optional<Timestamp> WorkerServer::deadline() const {
     std::optional<Timestamp> wanted = core_.next_deadline();
     // The core lives on CLOCK_BOOTTIME, waiting on CLOCK_MONOTONIC; the two differ by suspends.
     if (wanted) wanted = now + (*wanted - io::boottime_now());
-    for (const std::optional<Timestamp>& other : {std::optional(keep_house_at_), keeper_.deadline(),
-                                                  uploader_.deadline(now), fetcher_.deadline(now)})
+    for (const std::optional<Timestamp>& other :
+         {std::optional(keep_house_at_), keeper_.deadline(), checks_.deadline(now),
+          uploader_.deadline(now), fetcher_.deadline(now)})
         if (other) wanted = wanted ? std::min(*wanted, *other) : *other;
     return wanted;
 }

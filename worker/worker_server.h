@@ -97,6 +97,7 @@ class WorkerServer {
     void keep(const SessionView& session);
 
     // Files and sessions that travel (worker_travel.cc).
+    void judged(const Judge& action, JudgedEvent event);
     void write_final(const WriteFinal& action);
     void fetched(const WriteFinal& action, const Result<std::vector<std::string>>& lines);
     void follow(FollowPush push);
@@ -146,6 +147,7 @@ class WorkerServer {
     ProjectWatch project_watch_;
     SessionRunner runner_;
     WorkspaceKeeper keeper_;
+    ResultChecks checks_;
     Uploader uploader_;
     Fetcher fetcher_;
     std::map<SessionId, std::string> warned_;  // why files could not be brought, said once

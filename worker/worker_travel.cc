@@ -46,11 +46,25 @@ Uploader::Handlers WorkerServer::uploader_handlers() {
 }
 
 void WorkerServer::act(Judge& action) {
+    const std::string name = attempt_name(action.attempt);
+    // Asked again after a second look at its records: the answer is on its way.
+    if (checks_.is_busy_with(name) || uploader_.is_busy_with(action.attempt)) return;
     JudgedEvent event = runner_.judge(action);
+    std::optional<SessionRunner::ResultCheck> check = runner_.result_check(event);
+    if (!check) return judged(action, std::move(event));
+    checks_.start(name, std::move(check->schema), std::move(check->file),
+                  [this, action, event](const Result<CheckedResult>& checked) {
+                      JudgedEvent verdict = event;
+                      SessionRunner::take_check(checked, verdict.deliverables);
+                      judged(action, std::move(verdict));
+                  });
+}
+
+void WorkerServer::judged(const Judge& action, JudgedEvent event) {
     if (std::optional<Uploader::Job> job = runner_.delivery(action, event))
         return uploader_.start(std::move(*job));
     runner_.record(event);
-    result(std::move(event));
+    dispatch(std::move(event));
 }
 
 // ---- As the owner ------------------------------------------------------------------------------

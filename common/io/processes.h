@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -44,6 +45,30 @@ struct CommandResult {
 CommandResult run_command(const std::vector<std::string>& argv,
                           const std::vector<std::string>& environment, std::string_view input,
                           std::size_t output_max, int timeout_ms);
+
+// The same for a caller with other work meanwhile. What still runs when this goes is killed.
+class BackgroundCommand {
+  public:
+    // io: it could not be started.
+    static Result<BackgroundCommand> start(const std::vector<std::string>& argv,
+                                           const std::vector<std::string>& environment,
+                                           std::string_view input, std::size_t output_max);
+    ~BackgroundCommand();
+    BackgroundCommand(BackgroundCommand&&) noexcept;
+    BackgroundCommand& operator=(BackgroundCommand&&) noexcept;
+
+    // Readable once the program has ended. Nobody reads its output before: one that writes more
+    // than a pipe holds (64 KiB) has to be killed.
+    int fd() const;
+    void kill();
+    // Once, after the end; before, it waits for it.
+    CommandResult finish();
+
+  private:
+    struct Running;
+    explicit BackgroundCommand(std::unique_ptr<Running> running);
+    std::unique_ptr<Running> running_;  // none: finished, or moved from
+};
 
 // Starts a daemon: own session, cwd `/`, stdin /dev/null, stdout and stderr appended to `log` (made
 // with 0600), no other descriptor of ours, default signal handling, exactly the given environment.

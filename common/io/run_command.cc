@@ -126,7 +126,7 @@ int milliseconds_until(Timestamp deadline) {
     return static_cast<int>(std::max(Duration(0), deadline - steady_now()).count());
 }
 
-struct Running {
+struct Child {
     pid_t pid = 0;
     UniqueFd exited;  // pidfd
     UniqueFd output;
@@ -135,7 +135,7 @@ struct Running {
 
 // Until the program has ended, not until its pipes are closed: what it leaves behind may hold them
 // for ever. False after the timeout.
-bool collect(Running& child, CommandResult& result, std::size_t output_max, int timeout_ms) {
+bool collect(Child& child, CommandResult& result, std::size_t output_max, int timeout_ms) {
     const Timestamp deadline = steady_now() + Duration(timeout_ms);
     while (true) {
         std::array<pollfd, 3> items = {pollfd{child.exited.get(), POLLIN, 0},
@@ -149,11 +149,36 @@ bool collect(Running& child, CommandResult& result, std::size_t output_max, int 
     }
 }
 
-CommandResult not_started(const std::string& program, int error) {
+// 0 or the error number.
+int start_child(const std::vector<std::string>& argv, const std::vector<std::string>& environment,
+                std::string_view input, Child& child) {
+    IW_CHECK(!argv.empty());
+    const UniqueFd stdin_file = open_input(input);
+    Pipe output;
+    Pipe errors;
+    if (!stdin_file.valid() || !open_pipe(output) || !open_pipe(errors)) return errno;
+    Spawn spawn;
+    spawn.connect(stdin_file.get(), STDIN_FILENO);
+    spawn.connect(output.write_end.get(), STDOUT_FILENO);
+    spawn.connect(errors.write_end.get(), STDERR_FILENO);
+    const int error = spawn.run(argv, environment, child.pid);
+    if (error != 0) return error;
+    child.exited = open_pidfd(child.pid);
+    child.output = std::move(output.read_end);
+    child.errors = std::move(errors.read_end);
+    return 0;
+}
+
+int reap(pid_t pid) {
+    int status = 0;
+    while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    return status;
+}
+
+Error not_started(const std::string& program, int error) {
     errno = error;
-    return CommandResult{.exit_code = kNotStarted,
-                         .output = "",
-                         .errors = system_error("cannot start", program).message + "\n"};
+    return system_error("cannot start", program);
 }
 
 }  // namespace
@@ -161,33 +186,65 @@ CommandResult not_started(const std::string& program, int error) {
 CommandResult run_command(const std::vector<std::string>& argv,
                           const std::vector<std::string>& environment, std::string_view input,
                           std::size_t output_max, int timeout_ms) {
-    IW_CHECK(!argv.empty());
-    const UniqueFd stdin_file = open_input(input);
-    Pipe output;
-    Pipe errors;
-    if (!stdin_file.valid() || !open_pipe(output) || !open_pipe(errors)) {
-        return not_started(argv[0], errno);
+    Child child;
+    if (const int error = start_child(argv, environment, input, child); error != 0) {
+        return CommandResult{.exit_code = kNotStarted,
+                             .output = "",
+                             .errors = not_started(argv[0], error).message + "\n"};
     }
-    Running child;
-    Spawn spawn;
-    spawn.connect(stdin_file.get(), STDIN_FILENO);
-    spawn.connect(output.write_end.get(), STDOUT_FILENO);
-    spawn.connect(errors.write_end.get(), STDERR_FILENO);
-    const int error = spawn.run(argv, environment, child.pid);
-    if (error != 0) return not_started(argv[0], error);
-    output.write_end.reset();
-    errors.write_end.reset();
-    child.exited = open_pidfd(child.pid);
-    child.output = std::move(output.read_end);
-    child.errors = std::move(errors.read_end);
-
     CommandResult result;
     const bool ended = child.exited.valid() && collect(child, result, output_max, timeout_ms);
     if (!ended) ::kill(-child.pid, SIGKILL);
-    int status = 0;
-    while (::waitpid(child.pid, &status, 0) < 0 && errno == EINTR) {
-    }
+    const int status = reap(child.pid);
     result.exit_code = ended ? exit_code_of(status) : kTimedOut;
+    return result;
+}
+
+// ---- In the background -------------------------------------------------------------------------
+
+struct BackgroundCommand::Running {
+    Child child;
+    std::size_t output_max = 0;
+};
+
+BackgroundCommand::BackgroundCommand(std::unique_ptr<Running> running)
+    : running_(std::move(running)) {}
+BackgroundCommand::BackgroundCommand(BackgroundCommand&&) noexcept = default;
+BackgroundCommand& BackgroundCommand::operator=(BackgroundCommand&&) noexcept = default;
+
+BackgroundCommand::~BackgroundCommand() {
+    if (running_ == nullptr) return;
+    kill();
+    static_cast<void>(reap(running_->child.pid));
+}
+
+Result<BackgroundCommand> BackgroundCommand::start(const std::vector<std::string>& argv,
+                                                   const std::vector<std::string>& environment,
+                                                   std::string_view input, std::size_t output_max) {
+    auto running = std::make_unique<Running>();
+    running->output_max = output_max;
+    if (const int error = start_child(argv, environment, input, running->child); error != 0)
+        return not_started(argv[0], error);
+    BackgroundCommand command(std::move(running));
+    if (command.fd() < 0) return make_error(ErrorCode::io, "cannot watch " + argv[0]);
+    return command;
+}
+
+int BackgroundCommand::fd() const {
+    return running_->child.exited.get();
+}
+
+void BackgroundCommand::kill() {
+    ::kill(-running_->child.pid, SIGKILL);
+}
+
+CommandResult BackgroundCommand::finish() {
+    const std::unique_ptr<Running> done = std::move(running_);
+    CommandResult result;
+    const int status = reap(done->child.pid);
+    drain(done->child.output, result.output, done->output_max);
+    drain(done->child.errors, result.errors, done->output_max);
+    result.exit_code = exit_code_of(status);
     return result;
 }
 

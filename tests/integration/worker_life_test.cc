@@ -248,5 +248,49 @@ TEST(WorkerLife, AnAgentThatRuinsItsWorkspaceStillEnds) {
         << fleet.text(fleet.log());
 }
 
+// ---- Result schema -----------------------------------------------------------------------------
+
+Submission with_schema(const std::string& agent, const std::string& schema) {
+    Submission submission = make_submission(agent, "p", "");
+    submission.result_schema = schema;
+    return submission;
+}
+
+TEST(WorkerLife, AResultIsHeldAgainstItsSchema) {
+    TestFleet fleet;
+    fleet.add_agent("good", "#!/bin/sh\necho '{\"status\": \"success\"}' > \"$IW_RESULT_FILE\"\n");
+    fleet.add_agent("bad", "#!/bin/sh\necho '{\"status\": 7}' > \"$IW_RESULT_FILE\"\n");
+    fleet.add_agent("none", "#!/bin/sh\nexit 0\n");
+    ASSERT_TRUE(fleet.start());
+    const std::string schema = R"({"properties": {"status": {"type": "string"}}})";
+    const SessionId good = fleet.submit(with_schema("good", schema));
+    const SessionId bad = fleet.submit(with_schema("bad", schema));
+    const SessionId none = fleet.submit(with_schema("none", schema));
+    EXPECT_EQ(fleet.wait_status(good, SessionStatus::completed).detail, Detail::done);
+    const SessionView unfit = fleet.wait_status(bad, SessionStatus::failed);
+    EXPECT_EQ(unfit.detail, Detail::result_invalid);
+    EXPECT_NE(unfit.reason.find("/status: "), std::string::npos) << unfit.reason;
+    EXPECT_EQ(fleet.wait_status(none, SessionStatus::failed).detail, Detail::result_missing);
+}
+
+// The broker takes a worker for unreachable after 1.5 s.
+TEST(WorkerLife, ASlowCheckOfAResultHoldsUpNobody) {
+    TestFleet fleet;
+    fleet.add_agent("slow",
+                    "#!/bin/sh\nprintf '\"%s!\"' aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa > "
+                    "\"$IW_RESULT_FILE\"\n");
+    fleet.add_agent("quick", "#!/bin/sh\nexit 0\n");
+    ASSERT_TRUE(fleet.start());
+    const SessionId slow = fleet.submit(with_schema("slow", R"({"pattern": "^(a+)+$"})"));
+    const std::string ended = fleet.state() + "/attempts/" + slow.str() + "-1-1/exit.json";
+    ASSERT_TRUE(wait_until([&] { return io::exists(ended); }, kCap));
+    const SessionId quick = fleet.submit("quick", "p");
+    EXPECT_EQ(fleet.wait_status(quick, SessionStatus::completed).detail, Detail::done);
+    EXPECT_EQ(fleet.view(slow)->status, SessionStatus::running);
+    // It takes its check along.
+    fleet.worker().send_signal(SIGTERM);
+    EXPECT_EQ(fleet.worker().wait_exit(kCap), 0);
+}
+
 }  // namespace
 }  // namespace iw::test

@@ -81,6 +81,19 @@ TEST_F(RefreshTest, WritesTheEndWhereNoWorkerRuns) {
         << "nothing is written twice";
 }
 
+TEST_F(RefreshTest, AnEndWithoutFilesTellsTheWholeLife) {
+    SessionView failed = session(SessionStatus::failed, Detail::disk_limit);
+    failed.started_at = failed.created_at;
+    failed.attempt = 1;
+    refresh(failed);
+    const std::string log =
+        *io::read_file(project().workspace(SessionId(kId)) + "/session.log", 9999);
+    const std::size_t started = log.find("Status: CREATED → RUNNING");
+    EXPECT_NE(started, std::string::npos) << log;
+    EXPECT_LT(started, log.find("Status: RUNNING → FAILED")) << log;
+    EXPECT_EQ(status_in_file(), SessionStatus::failed);
+}
+
 TEST_F(RefreshTest, LeavesTheFilesToARunningWorker) {
     const io::FileLock lock = hold_root();
     EXPECT_EQ(refresh(session(SessionStatus::killed, Detail::killed)).status,

@@ -171,6 +171,22 @@ TEST_F(UploaderTest, NoRoomIsWaitedForAndToldOnce) {
     EXPECT_TRUE(done_->deliverables.delivered.has_value());
 }
 
+// A file of it has changed and has to be read anew, which waits for room as the others do.
+TEST_F(UploaderTest, WhileItWaitsThereIsNothingToDo) {
+    put("a", std::string(600'000, 'a'));
+    put("b", "b");
+    start(10'000'000);
+    for (int turn = 0; turn < 100 && sent_.size() < 2; ++turn)
+        uploader_.work(now_);
+    ASSERT_EQ(sent_.size(), 2u);
+    up_ = false;  // nothing more can be handed over
+    uploader_.answer(sent_[0].first, PutReply{0});
+    uploader_.work(now_);
+    uploader_.answer(sent_[1].first, make_error(ErrorCode::conflict, "wrong checksum"));
+    ASSERT_TRUE(uploader_.deadline(now_).has_value());
+    EXPECT_GT(*uploader_.deadline(now_), now_);
+}
+
 TEST_F(UploaderTest, AStaleAttemptIsReportedWithoutItsFiles) {
     put("f", "bytes");
     start(1000);
