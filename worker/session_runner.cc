@@ -76,6 +76,7 @@ Status SessionRunner::check_root() const {
 
 Status SessionRunner::prepare_workspace(const Launch& action, const std::string& prompt) {
     if (const Status made = workspace::prepare_project(parts_.project); !made) return made;
+    if (is_away(action.assignment.origin)) mark_away(action.assignment.session);
     Status begun = Done{};
     for (int tries = 0; tries < kWorkspaceTriesMax; ++tries) {
         if (const Status made = workspace::create(parts_.project, action.view, prompt); !made)
@@ -397,13 +398,25 @@ std::string SessionRunner::kept_prompt(const SessionId& id) const {
     return prompt ? *prompt : std::string();
 }
 
-// Kept as long as the attempt, so that whoever looks for something there still finds it.
+std::string SessionRunner::away_mark(const SessionId& id) const {
+    return parts_.options.state_dir + "/away/" + id.str();
+}
+
+// Without a mark the workspace stays for good, which is better than the other way round.
+void SessionRunner::mark_away(const SessionId& id) const {
+    const std::string mark = away_mark(id);
+    if (!io::make_folders(io::parent_folder(mark), 0700)) return;
+    static_cast<void>(io::write_file(mark, "", 0600, io::Sync::none));
+}
+
+// Kept as long as the attempt, so that whoever looks for something there still finds it. What it
+// was when it was launched counts: a host that is called otherwise since makes this project's own
+// sessions look like somebody else's.
 void SessionRunner::remove_away(const AttemptRef& attempt) {
-    const Result<AttemptFacts> facts = parts_.store.examine(attempt);
-    if (!facts || !facts->assignment || !is_away(facts->assignment->origin)) return;
-    if (parts_.store.has_siblings(attempt)) return;
+    const std::string mark = away_mark(attempt.session);
+    if (!io::exists(mark) || parts_.store.has_siblings(attempt)) return;
     const Status removed = io::remove_tree(parts_.project.workspace(attempt.session));
-    if (removed) return;
+    if (removed) return static_cast<void>(io::remove_file(mark));
     io::log(io::LogLevel::warn, "workspace not removed",
             {{"session", attempt.session.str()}, {"error", removed.error().message}});
 }

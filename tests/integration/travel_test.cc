@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -419,6 +421,53 @@ TEST(Travel, AnEndThatTheOwnerMissedIsTriedAgainToo) {
     ASSERT_TRUE(
         wait_until([&] { return fleet.owner().state_json(id)["status"] == "COMPLETED"; }, kCap))
         << fleet.logs();
+}
+
+// ---- After a week ------------------------------------------------------------------------------
+
+// As if the attempt had been closed eight days ago, which its worker finds at its next start.
+void make_old(const std::string& state, const SessionId& id) {
+    const std::string closed = state + "/attempts/" + id.str() + "-1-1/closed";
+    ASSERT_TRUE(wait_until([&] { return io::exists(closed); }, kLong));
+    timespec old{};
+    ASSERT_EQ(::clock_gettime(CLOCK_REALTIME, &old), 0);
+    old.tv_sec -= 8L * 24 * 3600;
+    const timespec times[2] = {old, old};
+    ASSERT_EQ(::utimensat(AT_FDCWD, closed.c_str(), times, 0), 0);
+}
+
+TEST(Travel, WhereItRanItsWorkspaceGoesWithTheAttempt) {
+    TravelFleet fleet;
+    fleet.add_agent(kMaker);
+    ASSERT_TRUE(fleet.start()) << fleet.logs();
+    const SessionId id = fleet.submit();
+    ASSERT_EQ(fleet.end_of(id)["status"], "COMPLETED") << fleet.logs();
+    make_old(fleet.runner_state(), id);
+    fleet.runner().send_signal(SIGTERM);
+    ASSERT_TRUE(fleet.runner().wait_exit(kCap).has_value());
+    EXPECT_TRUE(io::exists(fleet.runner_workspace(id) + "/empty"));
+    fleet.start_runner();
+    EXPECT_TRUE(wait_until([&] { return !io::exists(fleet.runner_workspace(id)); }, kCap));
+    EXPECT_TRUE(io::exists(fleet.owner().workspace(id) + "/empty"));
+}
+
+// The host's name is another one since, so its own sessions look like somebody else's.
+TEST(Travel, AWorkspaceOfThisProjectStaysWhateverTheHostIsCalled) {
+    TestFleet fleet;
+    fleet.add_agent("own", "#!/bin/sh\necho work > \"$IW_WORKSPACE/work\"\n");
+    ASSERT_TRUE(fleet.start());
+    const SessionId id = fleet.submit("own", "p");
+    ASSERT_EQ(fleet.wait_status(id, SessionStatus::completed).status, SessionStatus::completed);
+    make_old(fleet.state(), id);
+    fleet.worker().send_signal(SIGTERM);
+    ASSERT_TRUE(fleet.worker().wait_exit(kCap).has_value());
+    ChildProcess::Options options = fleet.worker_options();
+    *std::ranges::find(options.argv, "here") = "renamed";
+    ChildProcess renamed(options);
+    const std::string attempt = fleet.state() + "/attempts/" + id.str() + "-1-1";
+    EXPECT_TRUE(wait_until([&] { return !io::exists(attempt); }, kCap)) << fleet.text(fleet.log());
+    EXPECT_TRUE(io::exists(fleet.workspace(id) + "/work"));
+    renamed.kill();
 }
 
 // ---- Without a worker at the origin ------------------------------------------------------------
