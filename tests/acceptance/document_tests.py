@@ -153,6 +153,30 @@ class Document(ExampleProject):
         self.assertEqual(self.status(child)["parent_session"], session)
         self.assertIn("✅ Frontend component received", (self.workspace(session) / "handoff.txt").read_text())
 
+    def test_a_failed_create_and_the_rest_of_examples_1_4_and_6(self):
+        """The id is empty then; nothing is moved or attached that is not theirs. Example 1 would poll for ever."""
+        gate = self.researcher()
+        finished, running = self.create("grafana-agent"), self.create("researcher-agent")
+        self.wait(finished)
+        self.wait_for_status(running, "RUNNING")
+        folder = self.root / "docs/.scratch/sessions"
+        before = {path: sorted(each.name for each in path.iterdir()) for path in folder.iterdir()}
+        (self.folder / "awake").touch()
+        first, rest = self.block("Example 1").split("# Step 4: ")
+        for text, words in ((first + "# Step 5: " + rest.split("# Step 5: ")[1], "No result.json found"),
+                            (self.block("Example 4"), "no session id given"),
+                            (self.block("Example 6", session="20251118-151000-nobody"), "no session id given")):
+            text = text.replace(" create ", " create no-such-")
+            terminal = self.on_terminal("bash", self.written("block.sh", text))
+            terminal.finish()
+            shown = terminal.output.decode()
+            self.assertIn(words, shown)
+            self.assertNotIn("reading about alerting", shown)
+        self.assertEqual({path: sorted(each.name for each in path.iterdir()) for path in folder.iterdir()}, before)
+        self.assertEqual(self.status(running)["status"], "RUNNING")
+        gate.open()
+        self.assertEqual(self.wait(running), 0)
+
     def pattern(self, number):
         """One of the five, with the names of agents and tasks that it leaves open."""
         for name in ("agent1", "agent2", "agent3"):

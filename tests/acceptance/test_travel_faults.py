@@ -35,7 +35,7 @@ cd "$IW_WORKSPACE" || exit 1
 head -c {size} /dev/urandom >grows
 head -c {size} /dev/urandom >steady
 sha256sum steady >sum
-for number in {{1..40}}; do head -c 100000 /dev/urandom >"vanishes-$number"; done
+for number in {{1..12}}; do head -c 100000 /dev/urandom >"vanishes-$number"; done
 read -r _ <"$gate"
 exit 0
 """

@@ -4,7 +4,7 @@ import json
 import pathlib
 import unittest
 
-from examples import ExampleProject
+from examples import SCRIPTS, ExampleProject
 from fleet import FleetCase, wait_until
 
 RESTART = "pkill -f session-watchdog.sh\nnohup scripts/ops/session-watchdog.sh > /dev/null 2>&1 &\n"
@@ -31,6 +31,15 @@ class Watchdog(ExampleProject, FleetCase):
         return json.loads(self.ictl("status", session, "--json").stdout)["timeout_seconds"]
 
     def test_example_7_a_timeout_and_a_raised_limit(self):
+        self.live_through_example_7()
+
+    def test_example_7_with_a_watchdog_as_the_example_has_it(self):
+        watchdog = self.root / "scripts/ops/session-watchdog.sh"
+        watchdog.write_text((SCRIPTS / "watchdog.sh").read_text())
+        watchdog.chmod(0o755)
+        self.live_through_example_7()
+
+    def live_through_example_7(self):
         self.configure(MAX_SESSION_LIFETIME_SECONDS=5)
         self.start_in_background("scripts/ops/session-watchdog.sh")
         gate = self.researcher()
