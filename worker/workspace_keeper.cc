@@ -250,7 +250,11 @@ void WorkspaceKeeper::send(Followed& followed) {
     const bool sent = parts_.ask(
         workspace::edit_request(id, followed.wanted),
         [this, id, ticket](Result<Reply> reply) { answered(id, ticket, std::move(reply)); });
-    if (!sent) return;
+    // Nobody is connected, or what waits to be sent is too much for now.
+    if (!sent) {
+        retry_at_ = now_ + kRetryPause;
+        return;
+    }
     followed.ticket = ticket;
     followed.in_flight = std::exchange(followed.wanted, {});
 }
@@ -350,8 +354,10 @@ void WorkspaceKeeper::ask_next_page() {
     request.after = page_after_;
     const std::uint64_t ticket = ++last_ticket_;
     page_ticket_ = ticket;
-    parts_.ask(std::move(request),
-               [this, ticket](Result<Reply> reply) { listed(ticket, std::move(reply)); });
+    const bool sent = parts_.ask(std::move(request), [this, ticket](Result<Reply> reply) {
+        listed(ticket, std::move(reply));
+    });
+    if (!sent) retry_at_ = now_ + kRetryPause;
 }
 
 void WorkspaceKeeper::listed(std::uint64_t ticket, Result<Reply> reply) {

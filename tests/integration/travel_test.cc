@@ -255,6 +255,27 @@ TEST(Travel, AnOwnerThatIsKilledInTheMiddleGoesOn) {
         EXPECT_FALSE(name.starts_with(".incoming-")) << name;
 }
 
+TEST(Travel, ARunnerThatIsKilledWhileItSendsGoesOn) {
+    TravelFleet fleet;
+    fleet.add_agent(
+        "#!/bin/sh\ncd \"$IW_WORKSPACE\" || exit 9\n"
+        "head -c 30000000 /dev/urandom > big && sha256sum < big > sum\n");
+    ASSERT_TRUE(fleet.start()) << fleet.logs();
+    const SessionId id = fleet.submit();
+    ASSERT_TRUE(wait_until([&] { return fleet.bytes_at_broker() >= 4u << 20; }, kLong))
+        << fleet.logs();
+    fleet.runner().kill();
+    EXPECT_FALSE(is_final(fleet.owner().view(id)->status));
+    fleet.start_runner();
+    const nlohmann::json state = fleet.end_of(id);
+    ASSERT_EQ(state["status"], "COMPLETED") << state.dump(2) << fleet.logs();
+    EXPECT_EQ(state["attempt"], 1);
+    const std::string home = fleet.owner().workspace(id);
+    const Result<std::string> big = io::read_file(home + "/big", 64u << 20);
+    ASSERT_TRUE(big.ok()) << big.error().message;
+    EXPECT_EQ(fleet.owner().text(home + "/sum"), io::sha256_hex(*big) + "  -\n");
+}
+
 TEST(Travel, ARunnerThatDiedAfterItsAgentEndedDeliversWhenItReturns) {
     TravelFleet fleet;
     fleet.add_agent(

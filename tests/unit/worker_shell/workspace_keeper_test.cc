@@ -312,6 +312,26 @@ TEST_F(WorkspaceKeeperTest, AfterARestartTheBrokerSaysWhatIsTrue) {
     EXPECT_EQ(edits()[0].id, done.str());
 }
 
+// Connected, and too much waits to be sent.
+TEST_F(WorkspaceKeeperTest, WhatCouldNotBeSentIsSentLater) {
+    make(running_);
+    keeper_.follow(kRef);
+    connected_ = false;
+    keeper_.connected();
+    connected_ = true;
+    ASSERT_TRUE(keeper_.deadline());
+    keeper_.tick(*keeper_.deadline());
+    answer_list({running_});
+    connected_ = false;
+    edit("tags", Json({"one"}));
+    connected_ = true;
+    EXPECT_TRUE(asked_.empty());
+    ASSERT_TRUE(keeper_.deadline());
+    keeper_.tick(*keeper_.deadline());
+    ASSERT_EQ(edits().size(), 1u);
+    EXPECT_EQ(edits()[0].tags, std::vector<std::string>{"one"});
+}
+
 TEST_F(WorkspaceKeeperTest, WhatIsRightIsNotWritten) {
     const SessionView final_view = view_of(kRef.session, SessionStatus::completed);
     make(view_of(kRef.session, SessionStatus::completed));
