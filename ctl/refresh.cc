@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <map>
 #include <string>
+#include <utility>
 
 #include "common/io/config_file.h"
 #include "common/io/files.h"
@@ -176,6 +177,7 @@ void refresh_workspace(Context& context, SessionView& view) {
 
 void refresh_end(Context& context, SessionView& view, std::optional<Timestamp> deadline) {
     const std::string folder = workspace::ProjectPaths(view.origin.root).workspace(view.id);
+    bool told = false;
     while (is_here(context, view) && is_served(view.origin.root)) {
         // Opened first: what changes after the look is seen.
         Result<FolderWatch> watch = FolderWatch::open(folder, FolderWatch::Interest::names);
@@ -184,7 +186,11 @@ void refresh_end(Context& context, SessionView& view, std::optional<Timestamp> d
         if (left <= Duration(0)) break;
         pollfd changes{.fd = watch->fd(), .events = POLLIN, .revents = 0};
         const Duration pause = std::min(left, kLookPause);
-        if (::poll(&changes, 1, static_cast<int>(pause.count())) < 0 && errno != EINTR) break;
+        const int changed = ::poll(&changes, 1, static_cast<int>(pause.count()));
+        if (changed < 0 && errno != EINTR) break;
+        if (changed != 0 || std::exchange(told, true)) continue;
+        context.terminal().say("ictl: " + view.id.str() +
+                               " has ended; waiting for its worker to bring its files here");
     }
     refresh_workspace(context, view);
 }
