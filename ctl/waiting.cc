@@ -175,6 +175,9 @@ Result<Resolved> resolve(BrokerClient& broker, const std::vector<std::string>& i
         return make_error(ErrorCode::bad_request,
                           "no session id given; did create fail? see logs/orchestrator.log");
     }
+    // First: a cursor of an older epoch is found out, one that the wrong epoch is said of is not.
+    const Result<WelcomeReply> welcome = broker.welcome();
+    if (!welcome) return welcome.error();
     Listing listed;
     if (ids.size() > 1) {
         Result<Listing> found = list_full(broker, ids);
@@ -187,7 +190,7 @@ Result<Resolved> resolve(BrokerClient& broker, const std::vector<std::string>& i
 
     // The first answer's cursor: what happened to a session after its own answer comes again as an
     // event, which does no harm.
-    Resolved resolved{.sessions = {}, .seq = listed.seq, .epoch = ""};
+    Resolved resolved{.sessions = {}, .seq = listed.seq, .epoch = welcome->epoch};
     std::set<SessionId> known;
     for (const std::string& id : ids) {
         const auto entry = by_id.find(id);
@@ -201,9 +204,6 @@ Result<Resolved> resolve(BrokerClient& broker, const std::vector<std::string>& i
         if (!known.insert(reply->session.id).second) continue;
         resolved.sessions.push_back(std::move(reply->session));
     }
-    const Result<WelcomeReply> welcome = broker.welcome();
-    if (!welcome) return welcome.error();
-    resolved.epoch = welcome->epoch;
     return resolved;
 }
 

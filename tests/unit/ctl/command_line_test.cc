@@ -378,6 +378,32 @@ TEST_F(CommandLineTest, ConfigShowsWhereAValueComesFrom) {
     EXPECT_NE(checked.err.find("broker.endpoint"), std::string::npos) << checked.err;
 }
 
+TEST_F(CommandLineTest, DoctorSaysWhenThereIsLittleRoomForFiles) {
+    std::uint64_t held = 0;
+    FakeBroker broker(endpoint_, [&](const RequestFrame& frame) -> Answer {
+        if (std::holds_alternative<WorkersRequest>(frame.body)) return Reply(WorkersReply{});
+        FleetReply fleet{.software = "fake", .epoch = "e1", .generation = 1, .seq = 1};
+        fleet.blobs_bytes = held;
+        fleet.blobs_max = 10ULL << 30;
+        return Reply(fleet);
+    });
+    const auto files = [&] {
+        const Outcome result = ask({"doctor", "--json"});
+        for (const auto& check : nlohmann::json::parse(result.out)["checks"]) {
+            if (check["name"] == "files") return check;
+        }
+        return nlohmann::json();
+    };
+    held = 9ULL << 30;
+    nlohmann::json line = files();
+    EXPECT_EQ(line["state"], "warn");
+    EXPECT_NE(line["next_step"].get<std::string>().find("broker.blobs_max"), std::string::npos);
+    held = 8ULL << 30;
+    line = files();
+    EXPECT_EQ(line["state"], "ok");
+    EXPECT_TRUE(line["next_step"].is_null());
+}
+
 TEST_F(CommandLineTest, DoctorNamesWhatFailsAndTheNextStep) {
     const Outcome result = run({"--project", root_, "--patience", "200ms", "doctor", "--json"});
     EXPECT_EQ(result.code, 1) << result.err;

@@ -51,8 +51,17 @@ class FakeBroker {
         return seen_;
     }
     int hellos() const { return hellos_; }
+    // Of the welcomes from now on.
+    void set_epoch(const std::string& epoch) {
+        const std::lock_guard lock(mutex_);
+        epoch_ = epoch;
+    }
 
   private:
+    std::string epoch() const {
+        const std::lock_guard lock(mutex_);
+        return epoch_;
+    }
     void serve() {
         io::EventLoop loop;
         loop.add_socket(socket_->native(), [this] {
@@ -75,7 +84,7 @@ class FakeBroker {
             ++hellos_;
             said = Reply(WelcomeReply{.software = "fake",
                                       .protocol = kProtocolVersion,
-                                      .epoch = "e1",
+                                      .epoch = epoch(),
                                       .generation = 1,
                                       .seq = 1,
                                       .time = io::wall_now()});
@@ -102,6 +111,7 @@ class FakeBroker {
     std::atomic<int> hellos_ = 0;
     mutable std::mutex mutex_;
     std::vector<RequestFrame> seen_;
+    std::string epoch_ = "e1";
     std::thread thread_;
 };
 

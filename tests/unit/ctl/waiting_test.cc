@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <utility>
 
 #include "tests/support/temp_dir.h"
 #include "tests/unit/ctl/fake_broker.h"
@@ -142,6 +143,29 @@ TEST_F(WaitingTest, IsWokenByEventsUntilAllHaveEnded) {
         EXPECT_GT(events->wait, Duration(20'000)) << "a long poll";
         after = events->after;
     }
+}
+
+// Else a cursor of before a restore is followed in the new epoch, where nothing comes after it.
+TEST_F(WaitingTest, ACursorKeepsTheEpochThatItIsOf) {
+    FakeBroker* fake = nullptr;
+    bool is_restored = false;
+    FakeBroker broker(endpoint_, [&](const RequestFrame& frame) -> Answer {
+        if (!std::holds_alternative<StatusRequest>(frame.body)) return sessions_.answer(frame);
+        if (std::exchange(is_restored, true)) {
+            const SessionView session = view(kB, SessionStatus::running, Detail::working);
+            return Reply(StatusReply{.session = session, .seq = 2});
+        }
+        fake->set_epoch("e2");
+        return refusal(ErrorCode::no_session, "say hello first");
+    });
+    fake = &broker;
+    BrokerClient client(sockets_, {.endpoint = endpoint_});
+    // The full id is listed; the beginning of one is asked for after that.
+    const Result<Resolved> from = resolve(client, {kA, "20251118-151000"}, false);
+    ASSERT_TRUE(from.ok()) << from.error().message;
+    EXPECT_EQ(broker.hellos(), 2);
+    EXPECT_EQ(from->seq, 5);
+    EXPECT_EQ(from->epoch, "e1");
 }
 
 TEST_F(WaitingTest, AnyIsEnough) {
