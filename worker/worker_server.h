@@ -150,7 +150,7 @@ class WorkerServer {
     ResultChecks checks_;
     Uploader uploader_;
     Fetcher fetcher_;
-    std::map<SessionId, std::string> warned_;  // why files could not be brought, said once
+    std::map<SessionId, ErrorCode> warned_;  // why files could not be brought, said once
     WorkerCore core_;
 
     std::map<AttemptRef, Watched> watched_;

@@ -114,10 +114,11 @@ void WorkerServer::fetched(const WriteFinal& action,
         return dispatch(TickEvent{});
     }
     // Tried again by the core, at most once a minute; it stays RUNNING (delivering) until then.
-    const std::string text =
-        "The files of " + id.str() + " cannot be brought here yet: " + lines.error().message;
-    if (warned_[id] != text) warn_of(id, text);
-    warned_[id] = text;
+    // Not once a minute for every other number of bytes that are free.
+    const auto [warned, is_new] = warned_.try_emplace(id, lines.error().code);
+    if (is_new || std::exchange(warned->second, lines.error().code) != lines.error().code)
+        warn_of(id, "The files of " + id.str() +
+                        " cannot be brought here yet: " + lines.error().message);
     dispatch(WrittenEvent{action.attempt, WrittenFile::final_files, lines.error()});
 }
 
