@@ -6,16 +6,20 @@ import time
 import unittest
 
 from contract import DONE, ID, ContractCase
-from fleet import FleetCase
+from fleet import FleetCase, wait_until
 from protocol_client import Client
 
 
 class Ids(ContractCase):
+    def workers(self):
+        return json.loads(self.ictl("workers", "--json").stdout)["workers"]
+
     def batch(self, *agents):
         """Submitted in one message, so decided in one moment."""
         with Client(f"ipc://{self.fleet_folder()}/broker.sock") as client:
-            origin = {"host": self.ictl("workers", "--json").stdout, "root": str(self.root)}
-            origin["host"] = json.loads(origin["host"])["workers"][0]["host"]
+            origin = {"host": self.workers()[0]["host"], "root": str(self.root)}
+            # A plain client is refused for an agent that no worker has told of yet.
+            self.assertTrue(wait_until(lambda: set(agents) <= set(self.workers()[0]["agents"])), self.workers())
             answers = client.submit_many([{"agent": agent, "prompt": "x\n", "origin": origin} for agent in agents])
         return [answer["id"] for answer in answers]
 

@@ -389,7 +389,8 @@ TEST_F(CommandLineTest, DoctorSaysWhenThereIsLittleRoomForFiles) {
     });
     const auto files = [&] {
         const Outcome result = ask({"doctor", "--json"});
-        for (const auto& check : nlohmann::json::parse(result.out)["checks"]) {
+        const auto json = nlohmann::json::parse(result.out);
+        for (const auto& check : json["checks"]) {
             if (check["name"] == "files") return check;
         }
         return nlohmann::json();
