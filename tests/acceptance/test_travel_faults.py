@@ -176,6 +176,7 @@ class FullDisk(Away):
         self.mount(self, "remount,size=60m")
         # It tries again once a minute, and when it is started.
         self.placement.restart_worker(self, "project")
+        self.assertTrue(wait_until(lambda: self.placement.all_up(self)))
         self.assertEqual(self.wait(session), 0)
         self.run_program(["sha256sum", "-c", "sum"], cwd=self.workspace(session))
         self.assertEqual(self.state(session)["status"], "COMPLETED")
