@@ -40,12 +40,7 @@ bool is_lasting(const Error& error) {
 
 // The files of an end come first: nothing may show it before.
 Status bring_files(Context& context, const workspace::ProjectPaths& project,
-                   const SessionView& session) {
-    Result<workspace::Incoming> incoming =
-        workspace::Incoming::open(project.workspace(session.id), workspace::Incoming::Busy::wait);
-    if (!incoming) return incoming.error();
-    // Another ictl may have brought them while this one waited.
-    if (shows_end(project, session)) return Done{};
+                   const SessionView& session, workspace::Incoming& incoming) {
     Result<BrokerClient*> broker = context.broker(Insistence::brief);
     if (!broker) return broker.error();
     std::vector<std::string> lines;
@@ -55,7 +50,7 @@ Status bring_files(Context& context, const workspace::ProjectPaths& project,
         for (std::string& line : lines)
             line.insert(0, "left behind: ");
         const Result<std::vector<std::string>> missing =
-            fetch_files(**broker, session.id, std::move(*manifest), *incoming);
+            fetch_files(**broker, session.id, std::move(*manifest), incoming);
         if (!missing) return missing.error();
         lines.insert(lines.end(), missing->begin(), missing->end());
     } else if (is_lasting(manifest.error())) {
@@ -75,8 +70,14 @@ Status write_end(Context& context, const workspace::ProjectPaths& project,
                  const SessionView& session) {
     const Status begun = workspace::write_run(project, session, io::wall_now());
     if (!begun) return begun;
+    // Held until the end is written: a worker that starts meanwhile must not begin anew.
+    Result<workspace::Incoming> incoming =
+        workspace::Incoming::open(project.workspace(session.id), workspace::Incoming::Busy::wait);
+    if (!incoming) return incoming.error();
+    // Another ictl may have done it while this one waited.
+    if (shows_end(project, session)) return Done{};
     if (session.deliverables) {
-        const Status brought = bring_files(context, project, session);
+        const Status brought = bring_files(context, project, session, *incoming);
         if (!brought) return brought;
     }
     const SessionStatus from = session.started_at ? SessionStatus::running : SessionStatus::created;

@@ -2,6 +2,7 @@
 
 #include "common/io/logging.h"
 #include "common/io/system_clock.h"
+#include "common/workspace/incoming.h"
 #include "worker/worker_server.h"
 
 // Sessions whose project stands under another root than where they run: as the runner, their files
@@ -84,11 +85,21 @@ Fetcher::Handlers WorkerServer::fetcher_handlers() {
 
 void WorkerServer::act(WriteFinal& action) {
     if (!runner_.is_delivered(action)) return write_final(action);
-    // Files of an earlier attempt that ran here make room first.
-    runner_.prepare_delivery(action.outcome, broker_now());
-    // It may never have been shown as running before: nothing must take that back.
-    if (action.outcome.started_at) keep(workspace::delivering_view(action.outcome));
-    const std::string workspace = project_.workspace(action.outcome.id);
+    const SessionId& id = action.outcome.id;
+    // An ictl that began while no worker was here goes on with it, and writes the end itself: it
+    // has shown the run before it began.
+    const auto shown = workspace::standing_view(project_, id);
+    if (shown && shows_end(*shown, action.outcome)) return write_final(action);
+    const Status free = workspace::Incoming::free(project_.workspace(id));
+    const bool elsewhere = !free && !fetcher_.is_busy_with(id);
+    if (!elsewhere || (shown && shown->status == SessionStatus::created)) {
+        // Files of an earlier attempt that ran here make room first.
+        runner_.prepare_delivery(action.outcome, broker_now());
+        // It may never have been shown as running before: nothing must take that back.
+        if (action.outcome.started_at) keep(workspace::delivering_view(action.outcome));
+    }
+    if (elsewhere) return fetched(action, free.error());
+    const std::string workspace = project_.workspace(id);
     fetcher_.start(std::move(action), workspace);
 }
 

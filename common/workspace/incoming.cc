@@ -121,6 +121,12 @@ Result<Incoming> Incoming::open(const std::string& folder, Busy busy) {
     return Incoming(std::move(fd));
 }
 
+Status Incoming::free(const std::string& folder) {
+    const Result<Incoming> opened = open(folder, Busy::refuse);
+    if (opened || opened.error().code == ErrorCode::not_found) return Done{};
+    return opened.error();
+}
+
 bool Incoming::stands_at(const std::string& path) const {
     return workspace::stands_at(folder_, path);
 }

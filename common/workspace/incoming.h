@@ -30,6 +30,8 @@ class Incoming {
     enum class Busy { refuse, wait };
     // not_found: no such folder (a link is none); conflict: another process is at it.
     static Result<Incoming> open(const std::string& folder, Busy busy);
+    // conflict: another process is at it. A folder that is missing is free.
+    static Status free(const std::string& folder);
     ~Incoming();
     Incoming(Incoming&&) noexcept;
     Incoming& operator=(Incoming&&) noexcept;

@@ -444,6 +444,45 @@ TEST(Travel, AnEndThatTheOwnerMissedIsTriedAgainToo) {
         << fleet.logs();
 }
 
+// It began while no worker was there, and holds the workspace until it has written the end.
+TEST(Travel, AnEndThatIctlIsWritingIsNotTakenBack) {
+    TravelFleet fleet;
+    fleet.add_agent(
+        "#!/bin/sh\ncd \"$IW_WORKSPACE\" || exit 9\n"
+        "while [ ! -e \"$IW_PROJECT_ROOT/go\" ]; do sleep 0.05; done\n");
+    ASSERT_TRUE(fleet.start()) << fleet.logs();
+    const SessionId id = fleet.submit();
+    const workspace::ProjectPaths project(fleet.owner().root());
+    const std::string home = project.workspace(id);
+    const auto status = [&] { return fleet.owner().state_json(id)["status"]; };
+    ASSERT_TRUE(wait_until([&] { return status() == "RUNNING"; }, kLong)) << fleet.logs();
+    fleet.owner().worker().send_signal(SIGTERM);
+    ASSERT_TRUE(fleet.owner().worker().wait_exit(kCap).has_value());
+    ASSERT_TRUE(io::write_file(fleet.runner_root() + "/go", "", 0644, io::Sync::none).ok());
+    const SessionView ended = fleet.owner().wait_status(id, SessionStatus::completed);
+    io::UniqueFd held = hold(home);
+    fleet.owner().start_worker();
+    const auto told = [&] {
+        return fleet.owner().text(home + "/session.log").find("cannot be brought here yet") !=
+               std::string::npos;
+    };
+    ASSERT_TRUE(wait_until(told, kLong)) << fleet.logs();
+    ASSERT_TRUE(workspace::write_end(project, ended, SessionStatus::running, io::wall_now()).ok());
+    held.reset();
+    // It is kept again, as every workspace that stands there: an edit reaches the broker.
+    nlohmann::json edited = fleet.owner().state_json(id);
+    edited["tags"] = {"seen"};
+    ASSERT_TRUE(io::write_file(home + "/state.json", edited.dump(), 0644, io::Sync::none).ok());
+    bool taken_back = false;
+    const auto known = [&] {
+        taken_back = taken_back || status() == "RUNNING";
+        return fleet.owner().view(id)->tags == std::vector<std::string>{"seen"};
+    };
+    EXPECT_TRUE(wait_until(known, kLong)) << fleet.logs();
+    EXPECT_FALSE(taken_back);
+    EXPECT_EQ(status(), "COMPLETED");
+}
+
 // ---- After a week ------------------------------------------------------------------------------
 
 // As if the attempt had been closed eight days ago, which its worker finds at its next start.
