@@ -83,14 +83,21 @@ class Progress {
     std::vector<SessionId> ended_;
 };
 
+// An error that would look like the end of a session is none: who waited may try again.
+int cannot_tell(const Terminal& terminal, const Error& error) {
+    const int code = exit_code(error.code);
+    const bool looks_like_end = code >= kExitFailure && code <= kExitLost;
+    return terminal.fail(looks_like_end ? kExitTryAgain : code, error.message);
+}
+
 }  // namespace
 
 int wait_and_report(Context& context, const WaitRequest& request) {
     const Terminal& terminal = context.terminal();
     Result<BrokerClient*> broker = context.broker(Insistence::patient);
-    if (!broker) return terminal.fail(broker.error());
+    if (!broker) return cannot_tell(terminal, broker.error());
     Result<Resolved> from = resolve(**broker, request.ids, false);
-    if (!from) return terminal.fail(from.error());
+    if (!from) return cannot_tell(terminal, from.error());
     const Status allowed = check_no_ancestor(context, **broker, *from);
     if (!allowed) return terminal.fail(allowed.error());
     const std::size_t enough = request.count.value_or(from->sessions.size());
@@ -111,12 +118,12 @@ int wait_and_report(Context& context, const WaitRequest& request) {
                                },
                            .on_change = [&](const SessionView& view) { progress.show(view); },
                            .ends_only = !terminal.err_is_terminal});
-    if (!watched) return terminal.fail(watched.error());
+    if (!watched) return cannot_tell(terminal, watched.error());
     progress.settle(watched->sessions);
     const bool is_enough = count_final(watched->sessions) >= enough;
     if (!is_enough && progress.is_late()) watched->timed_out = true;
     const int ended_code =
-        is_enough ? worst_end_code(watched->sessions, request.by_result) : kExitFault;
+        is_enough ? worst_end_code(watched->sessions, request.by_result) : kExitTryAgain;
     const int code = watched->timed_out ? kExitTimeout : ended_code;
     if (request.json) {
         const WaitSummary summary{

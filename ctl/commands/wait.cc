@@ -22,8 +22,8 @@ Examples:
   ictl wait $A $B --by-result && echo both succeeded
 
 Exit codes: the worst over those that ended of 0 completed, 1 failed, 2 killed, 3 lost or
-expired; 4 no such session; 64 wrong arguments; 69 no broker; 77 denied; 124 timeout; 130
-interrupted.
+expired; 4 no such session; 64 wrong arguments; 69 no broker; 75 it cannot be told, repeat;
+77 denied; 124 timeout; 130 interrupted.
 )";
 
 struct Options {

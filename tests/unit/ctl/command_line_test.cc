@@ -351,6 +351,22 @@ TEST_F(CommandLineTest, InsideASessionItsSocketIsTheBroker) {
     EXPECT_EQ(broker.seen().size(), 1u);
 }
 
+// 1 to 3 say how sessions ended; a script would start its recovery.
+TEST_F(CommandLineTest, AFaultWhileWaitingLooksLikeNoEnd) {
+    ErrorCode code = ErrorCode::internal;
+    FakeBroker broker(endpoint_, [&](const RequestFrame& frame) -> Answer {
+        if (std::holds_alternative<EventsRequest>(frame.body)) return refusal(code, "odd");
+        return Reply(
+            StatusReply{.session = view(kId, SessionStatus::running, Detail::working), .seq = 1});
+    });
+    for (const ErrorCode each : {ErrorCode::internal, ErrorCode::conflict, ErrorCode::io}) {
+        code = each;
+        const Outcome result = ask({"wait", kId});
+        EXPECT_EQ(result.code, 75) << name(each);
+        EXPECT_NE(result.err.find("odd"), std::string::npos) << result.err;
+    }
+}
+
 TEST_F(CommandLineTest, ASessionMayNotWaitForItself) {
     FakeBroker broker(endpoint_, [](const RequestFrame&) -> Answer {
         return Reply(
