@@ -198,7 +198,7 @@ class FullDiskWithoutAWorker(FullDisk):
         self.assertEqual((shown["status"], shown["detail"]), ("RUNNING", "delivering"))
         self.assertFalse((self.workspace(session) / "large").exists())
         waited = self.ictl("wait", session, check=False)
-        self.assertEqual((waited.returncode, waited.stdout), (2, ""), waited.stderr)
+        self.assertEqual((waited.returncode, waited.stdout), (75, ""), waited.stderr)
         self.assertIn("not enough disk", waited.stderr)
         self.assertNotIn(session, self.ictl("list", "--status", "COMPLETED").stdout)
         self.mount(self, "remount,size=60m")
