@@ -24,6 +24,8 @@ namespace {
 
 constexpr std::size_t kTailLines = 20;
 constexpr Duration kEndWait{30'000};
+// An agent that ends takes its terminal along, and then its worker tells the broker.
+constexpr Duration kNewsWait{5'000};
 constexpr int kTmuxMs = 5'000;
 
 // Runs tmux on our own terminal. Interrupts belong to the agent inside meanwhile.
@@ -120,15 +122,20 @@ std::optional<SessionView> forgotten_end(Context& context, const std::string& id
     return ended_by_files(workspace::ProjectPaths(project->root), id);
 }
 
-// After the terminal is gone: the agent has ended, and its final status is on the way.
-Result<SessionView> wait_for_end(BrokerClient& broker, const SessionId& id) {
+bool has_agent(const SessionView& session) {
+    return session.detail == Detail::working || session.detail == Detail::starting;
+}
+
+// The session as it is when `until` holds, or when the time is over.
+Result<SessionView> wait_for(BrokerClient& broker, const SessionId& id, Duration timeout,
+                             bool (*until)(const SessionView&)) {
     Result<Resolved> from = resolve(broker, {id.str()}, true);
     if (!from) return from.error();
     Result<Watched> watched = watch(broker, std::move(*from),
-                                    WatchOptions{.timeout = kEndWait,
+                                    WatchOptions{.timeout = timeout,
                                                  .until =
-                                                     [](const std::vector<SessionView>& sessions) {
-                                                         return is_final(sessions.front().status);
+                                                     [&](const std::vector<SessionView>& sessions) {
+                                                         return until(sessions.front());
                                                      },
                                                  .on_change = nullptr});
     if (!watched) return watched.error();
@@ -150,12 +157,19 @@ int enter(Context& context, BrokerClient& broker, const SessionView& session,
             terminal.say("left running: " + session.id.str());
             return kExitOk;
         }
-    } else if (session.detail == Detail::working || session.detail == Detail::starting) {
-        return terminal.fail(kExitFailure, "no tmux session of " + session.id.str() + " at " +
-                                               socket +
-                                               "; is --worker-state right? see ictl doctor");
+    } else if (has_agent(session)) {
+        terminal.say("the terminal of " + session.id.str() + " has closed; waiting for its end");
+        const auto news = wait_for(broker, session.id, kNewsWait,
+                                   [](const SessionView& now) { return !has_agent(now); });
+        if (!news) return terminal.fail(news.error());
+        if (has_agent(*news))
+            return terminal.fail(kExitFailure, "no tmux session of " + session.id.str() + " at " +
+                                                   socket +
+                                                   "; is --worker-state right? see ictl doctor");
     }
-    Result<SessionView> ended = wait_for_end(broker, session.id);
+    // After the terminal is gone: the agent has ended, and its final status is on the way.
+    Result<SessionView> ended = wait_for(
+        broker, session.id, kEndWait, [](const SessionView& now) { return is_final(now.status); });
     if (!ended) return terminal.fail(ended.error());
     refresh_end(context, *ended, io::steady_now() + kEndWait);
     return show_end(context, *ended);

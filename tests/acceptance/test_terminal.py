@@ -1,5 +1,7 @@
 """ictl on a terminal: attach shows the agent, leaves it running, and tells of what has ended."""
 
+import os
+import signal
 import unittest
 
 from fleet import FleetCase, wait_until
@@ -49,6 +51,20 @@ class Terminal(FleetCase):
         self.assertEqual(attached.finish(), 0, attached.output)
         self.assertIn(b"KILLED", attached.output)
         self.assertIn(b"hello from the agent", attached.output)
+
+    def test_attach_in_the_moment_in_which_the_agent_ends(self):
+        session = self.talker()
+        worker = self.pid_of("worker")
+        os.kill(worker, signal.SIGSTOP)
+        self.addCleanup(os.kill, worker, signal.SIGCONT)
+        (self.workspace(session) / "gate").write_text("\n")
+        tmux = ["tmux", "-S", self.fleet_folder() / "worker/tmux.sock", "has-session", "-t", f"=iw-{session}"]
+        self.assertTrue(wait_until(lambda: self.run_program(tmux, check=False).returncode != 0))
+        attached = self.on_terminal("attach", session)
+        self.assertTrue(attached.read(b"has closed; waiting for its end"), attached.output)
+        os.kill(worker, signal.SIGCONT)
+        self.assertEqual(attached.finish(), 0, attached.output)
+        self.assertIn(b"Status: COMPLETED", attached.output)
 
     def test_attach_without_a_terminal(self):
         session = self.talker()
