@@ -7,6 +7,7 @@
 #include "common/io/disk_usage.h"
 #include "common/io/files.h"
 #include "common/io/logging.h"
+#include "common/io/machine.h"
 
 namespace iw::worker {
 namespace {
@@ -76,7 +77,7 @@ Status SessionRunner::check_root() const {
 
 Status SessionRunner::prepare_workspace(const Launch& action, const std::string& prompt) {
     if (const Status made = workspace::prepare_project(parts_.project); !made) return made;
-    if (is_away(action.assignment.origin)) mark_away(action.assignment.session);
+    mark_away(action.assignment);
     Status begun = Done{};
     for (int tries = 0; tries < kWorkspaceTriesMax; ++tries) {
         if (const Status made = workspace::create(parts_.project, action.view, prompt); !made)
@@ -402,8 +403,15 @@ std::string SessionRunner::away_mark(const SessionId& id) const {
     return parts_.options.state_dir + "/away/" + id.str();
 }
 
-// Without a mark the workspace stays for good, which is better than the other way round.
-void SessionRunner::mark_away(const SessionId& id) const {
+// Without a mark the workspace stays for good, which is better than the other way round. So there
+// is none where it may be the project's own after all: what stood here before this worker made it
+// (the root may be shared by hosts), and what ictl has submitted from this root by the system's
+// name for the host, which the worker may have been told to call otherwise.
+void SessionRunner::mark_away(const Assignment& assignment) const {
+    const SessionId& id = assignment.session;
+    const Origin here{io::host_name(), parts_.options.root};
+    const bool stands = io::exists(parts_.project.workspace(id));
+    if (!is_away(assignment.origin) || assignment.origin == here || stands) return;
     const std::string mark = away_mark(id);
     if (!io::make_folders(io::parent_folder(mark), 0700)) return;
     static_cast<void>(io::write_file(mark, "", 0600, io::Sync::none));

@@ -85,7 +85,7 @@ class SessionRunner {
     Status start_tmux(const AttemptRef& attempt);
     SuccessRule rule_of(const AttemptRef& attempt) const;
     bool is_away(const Origin& origin) const;
-    void mark_away(const SessionId& id) const;
+    void mark_away(const Assignment& assignment) const;
     std::string away_mark(const SessionId& id) const;
     std::string prompt_copy(const SessionId& id) const;
     void keep_prompt(const SessionId& id) const;

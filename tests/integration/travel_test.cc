@@ -530,6 +530,28 @@ TEST(Travel, AWorkspaceOfThisProjectStaysWhateverTheHostIsCalled) {
     renamed.kill();
 }
 
+// ictl knows the system's name for the host, whatever the worker is told to call it.
+TEST(Travel, AWorkspaceOfThisProjectStaysThoughItsWorkerHasANameOfItsOwn) {
+    TestFleet fleet;
+    fleet.add_agent("own", "#!/bin/sh\necho work > \"$IW_WORKSPACE/work\"\n");
+    ASSERT_TRUE(fleet.start());
+    Submission submission = make_submission("own", "p", "");
+    submission.project = "demo";
+    submission.queue_anyway = true;
+    submission.origin = Origin{io::host_name(), io::real_path(fleet.root())};
+    const Result<SubmitOutcome> outcome = submit_one(fleet.peer(), std::move(submission));
+    ASSERT_TRUE(outcome.ok());
+    const SessionId id = outcome->id;
+    ASSERT_EQ(fleet.wait_status(id, SessionStatus::completed).status, SessionStatus::completed);
+    make_old(fleet.state(), id);
+    fleet.worker().send_signal(SIGTERM);
+    ASSERT_TRUE(fleet.worker().wait_exit(kCap).has_value());
+    fleet.start_worker();
+    const std::string attempt = fleet.state() + "/attempts/" + id.str() + "-1-1";
+    EXPECT_TRUE(wait_until([&] { return !io::exists(attempt); }, kCap)) << fleet.text(fleet.log());
+    EXPECT_TRUE(io::exists(fleet.workspace(id) + "/work"));
+}
+
 // ---- Without a worker at the origin ------------------------------------------------------------
 
 class TravelAlone : public ::testing::Test {
