@@ -140,9 +140,8 @@ diagnose_error() {
     cat "$folder/session.log"
   fi
   echo "--- result.json"
-  if ! _session_ictl result "$1" 2>/dev/null; then
-    echo "none: the agent ended before it wrote one"
-  fi
+  # Why there is none is worth reading, too.
+  _session_ictl result "$1" 2>&1 || true
   echo "--- the last lines of its terminal"
   _session_ictl logs "$1" -n 50 2>&1 || true
 }
